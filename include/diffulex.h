@@ -273,15 +273,14 @@ typedef struct diffulex_engine_config {
   uint32_t max_batched_tokens;         /* rows of one forward; 0 = default */
   uint32_t max_model_len;              /* prompt and output of one request, tokens; 0 = the checkpoint's, as memory allows */
   uint32_t max_queue;                  /* requests that wait; 0 = default */
-  uint64_t kv_bytes;                   /* memory of the KV cache; 0 = default */
   uint32_t event_mask;                 /* DIFFULEX_EVENT_* bits to deliver; 0 = all but REVISION */
-  uint32_t step_log_capacity;          /* steps that diffulex_engine_read_steps remembers; 0 = default */
+  uint64_t kv_bytes;                   /* memory of the KV cache; 0 = default */
   diffulex_progress_fn progress;       /* NULL: none */
   void* progress_user_data;
   diffulex_log_fn log;                 /* NULL: silent */
   void* log_user_data;
   diffulex_log_level log_level;        /* lowest level delivered */
-  uint32_t reserved0;                  /* 0 */
+  uint32_t step_log_capacity;          /* steps that diffulex_engine_read_steps remembers; 0 = default */
 } diffulex_engine_config;
 
 /* What an engine would need, in bytes. */
