@@ -18,7 +18,7 @@ const char* const kAnswer = "7, 12, 41, 66, 93";
 std::string question(const Session& session) { return session.chat({{"user", kQuestion}}); }
 
 TEST(Engine, InfoTellsWhatRuns) {
-  Session session({{"buffer_blocks", "2"}, {"cpu_threads", "1"}});
+  Session session(Options{{"buffer_blocks", "2"}, {"cpu_threads", "1"}});
   ASSERT_NE(session.engine, nullptr) << session.failure.message;
   diffulex_engine_info info{};
   info.struct_size = sizeof(info);
@@ -39,7 +39,7 @@ TEST(Engine, InfoTellsWhatRuns) {
 }
 
 TEST(Engine, CommittedTextOnlyGrows) {
-  Session session({{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
   ASSERT_NE(session.engine, nullptr);
   const auto params = params_of(200);
   const diffulex_request_id id = session.submit_text(question(session), &params);
@@ -77,7 +77,7 @@ TEST(Engine, CommittedTextOnlyGrows) {
 }
 
 TEST(Engine, EventsAddUp) {
-  Session session({{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}}, [](auto& config) { config.event_mask = 0xffff; });
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}}, [](auto& config) { config.event_mask = 0xffff; });
   ASSERT_NE(session.engine, nullptr);
   auto params = params_of(100);
   params.user_tag = 77;
@@ -129,7 +129,7 @@ TEST(Engine, UnreadEventsAreMerged) {
 }
 
 TEST(Engine, CanvasShowsTheDenoising) {
-  Session session({{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
   ASSERT_NE(session.engine, nullptr);
   const auto params = params_of(200, DIFFULEX_REQUEST_TRACK_SLOTS);
   const diffulex_request_id id =
@@ -179,7 +179,7 @@ TEST(Engine, CanvasShowsTheDenoising) {
 
 TEST(Engine, LimitsCountOutputTokens) {
   for (const int buffer : {1, 3}) {
-    Session session({{"buffer_blocks", std::to_string(buffer)}, {"max_model_len", "64"}});
+    Session session(Options{{"buffer_blocks", std::to_string(buffer)}, {"max_model_len", "64"}});
     ASSERT_NE(session.engine, nullptr) << session.failure.message;
     for (const uint32_t limit : {1u, 5u, 8u, 13u}) {
       const auto params = params_of(limit, DIFFULEX_REQUEST_IGNORE_EOS);
@@ -224,7 +224,7 @@ TEST(Engine, StopTokensEndTheOutput) {
 
 // A second request with the same prompt and a second turn of a conversation forward only what the cache lacks.
 TEST(Engine, PrefixCachingForwardsOnlyWhatIsNew) {
-  Session session({{"page_size", "8"}, {"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}});
+  Session session(Options{{"page_size", "8"}, {"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}});
   ASSERT_NE(session.engine, nullptr);
   const std::string prompt = question(session);
   const diffulex_request_id cold = session.submit_text(prompt);
@@ -258,7 +258,7 @@ TEST(Engine, PrefixCachingForwardsOnlyWhatIsNew) {
 }
 
 TEST(Engine, SaltsKeepPrefixesApart) {
-  Session session({{"page_size", "8"}});
+  Session session(Options{{"page_size", "8"}});
   ASSERT_NE(session.engine, nullptr);
   const std::string prompt = question(session);
   auto params = params_of(100);
@@ -299,7 +299,7 @@ TEST(Engine, OutputsDoNotDependOnPagesThreadsMemoryOrCompany) {
 
 TEST(Engine, SeedsReproduceSampledOutputs) {
   const auto run = [](uint64_t seed, int company) {
-    Session session({{"buffer_blocks", "2"}}, {{"accept_threshold", "0.9"}}, [](auto& config) { config.weight_dtype = DIFFULEX_DTYPE_F32; });
+    Session session(Options{{"buffer_blocks", "2"}}, {{"accept_threshold", "0.9"}}, [](auto& config) { config.weight_dtype = DIFFULEX_DTYPE_F32; });
     auto params = params_of(60);
     params.temperature = 2.0f;
     params.top_k = 50;
@@ -337,7 +337,7 @@ TEST(Engine, AbortKeepsWhatWasCommitted) {
 }
 
 TEST(Engine, ThreadModeServesManyThreads) {
-  Session session({{"buffer_blocks", "2"}}, {{"accept_threshold", "0.9"}},
+  Session session(Options{{"buffer_blocks", "2"}}, {{"accept_threshold", "0.9"}},
                   [](auto& config) { config.run_mode = DIFFULEX_RUN_THREAD; });
   ASSERT_NE(session.engine, nullptr);
   EXPECT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_E_INVALID_STATE);
@@ -397,7 +397,7 @@ TEST(Engine, InterruptWakesAWaiter) {
 }
 
 TEST(Engine, TwoEnginesInOneProcess) {
-  Session a({{"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}}), b({{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  Session a(Options{{"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}}), b(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
   ASSERT_NE(a.engine, nullptr);
   ASSERT_NE(b.engine, nullptr);
   const diffulex_request_id ia = a.submit_text(question(a)), ib = b.submit_text(question(b));
@@ -409,7 +409,7 @@ TEST(Engine, TwoEnginesInOneProcess) {
 }
 
 TEST(Engine, StepsAreRemembered) {
-  Session session({{"step_log_capacity", "4"}});
+  Session session(Options{{"step_log_capacity", "4"}});
   ASSERT_NE(session.engine, nullptr);
   session.submit_text(question(session));
   session.run();

@@ -101,7 +101,7 @@ TEST(Misuse, StructsOfOtherVersions) {
 }
 
 TEST(Misuse, Requests) {
-  Session session({{"max_model_len", "64"}, {"max_queue", "2"}});
+  Session session(Options{{"max_model_len", "64"}, {"max_queue", "2"}});
   ASSERT_NE(session.engine, nullptr);
   const auto fails = [&](const std::vector<diffulex_token>& prompt, const std::function<void(diffulex_request_params&)>& tune) {
     auto params = params_of(10);
