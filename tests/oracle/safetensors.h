@@ -43,13 +43,16 @@ inline std::map<std::string, Tensor> read_safetensors(const std::string& path) {
   const std::vector<char> all{std::istreambuf_iterator<char>(file), {}};
   uint64_t header = 0;
   std::memcpy(&header, all.data(), 8);
-  const auto json = nlohmann::json::parse(all.begin() + 8, all.begin() + 8 + static_cast<ptrdiff_t>(header));
+  const auto json =
+      nlohmann::json::parse(all.begin() + 8, all.begin() + 8 + static_cast<ptrdiff_t>(header));
   std::map<std::string, Tensor> tensors;
   for (const auto& [name, entry] : json.items()) {
     if (name == "__metadata__") continue;
     const char* const data = all.data() + 8 + header;
-    tensors[name] = {entry["dtype"], entry["shape"],
-                     {data + entry["data_offsets"][0].get<uint64_t>(), data + entry["data_offsets"][1].get<uint64_t>()}};
+    tensors[name] = {entry["dtype"],
+                     entry["shape"],
+                     {data + entry["data_offsets"][0].get<uint64_t>(),
+                      data + entry["data_offsets"][1].get<uint64_t>()}};
   }
   return tensors;
 }

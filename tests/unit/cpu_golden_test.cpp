@@ -32,8 +32,10 @@ class CpuGolden : public ::testing::Test {
     return g;
   }
 
-  // Largest difference of the heads' logits from the golden rows; also counts rows whose greedy token differs.
-  double worst(cpu::CpuBackend& backend, const wire::StepPlan& plan, const Golden& g, int* other_tokens) {
+  // Largest difference of the heads' logits from the golden rows; also counts rows whose greedy
+  // token differs.
+  double worst(cpu::CpuBackend& backend, const wire::StepPlan& plan, const Golden& g,
+               int* other_tokens) {
     std::vector<float> logits(plan.head_rows()->size() * 1024);
     backend.execute_tapped(plan, logits.data());
     const size_t rows = g.ids.size() - static_cast<size_t>(g.start);
@@ -56,7 +58,8 @@ class CpuGolden : public ::testing::Test {
 
   void check(DType dtype, double tolerance) {
     for (const int threads : {1, 3}) {
-      cpu::CpuBackend backend(model->arch, model->weights, testing::small_config(dtype, threads), nullptr);
+      cpu::CpuBackend backend(model->arch, model->weights, testing::small_config(dtype, threads),
+                              nullptr);
       for (int p = 0; p < 4; ++p) {
         const std::string name = "p" + std::to_string(p);
         int other = 0;
@@ -71,8 +74,8 @@ class CpuGolden : public ::testing::Test {
         EXPECT_LT(worst(backend, again.finish(), denoise, &other), tolerance) << name;
         const int32_t cached = denoise.start / 8 * 8;
         PlanBuilder first, second;
-        first.add(1, {denoise.ids.begin(), denoise.ids.begin() + cached}, 0, cached, static_cast<size_t>(cached),
-                  testing::iota(40, 20));
+        first.add(1, {denoise.ids.begin(), denoise.ids.begin() + cached}, 0, cached,
+                  static_cast<size_t>(cached), testing::iota(40, 20));
         backend.execute(first.finish());
         second.add(1, {denoise.ids.begin() + cached, denoise.ids.end()}, cached, 0,
                    static_cast<size_t>(denoise.start - cached));

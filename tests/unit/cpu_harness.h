@@ -20,9 +20,11 @@ struct PlanBuilder {
   std::vector<int32_t> tokens, head_rows, pages;
   flatbuffers::FlatBufferBuilder builder;
 
-  // Adds a request whose heads are the rows [head_from, ids.size()). new_pages are appended at table_offset.
-  RequestRow& add(uint32_t slot, const std::vector<int32_t>& ids, int32_t context_len, int32_t store_len,
-                  size_t head_from, const std::vector<int32_t>& new_pages = {}, uint32_t table_offset = 0) {
+  // Adds a request whose heads are the rows [head_from, ids.size()). new_pages are appended at
+  // table_offset.
+  RequestRow& add(uint32_t slot, const std::vector<int32_t>& ids, int32_t context_len,
+                  int32_t store_len, size_t head_from, const std::vector<int32_t>& new_pages = {},
+                  uint32_t table_offset = 0) {
     RequestRow row{};
     row.slot = slot;
     row.first_token = static_cast<uint32_t>(tokens.size());
@@ -38,7 +40,8 @@ struct PlanBuilder {
     row.attention = {decide::kBlockCausal, 8, 0, 0, 0};
     row.sampler = {0, 1, 0, 0, 0};
     row.blocks.mask_token = -1;
-    for (size_t i = head_from; i < ids.size(); ++i) head_rows.push_back(static_cast<int32_t>(row.first_token + i));
+    for (size_t i = head_from; i < ids.size(); ++i)
+      head_rows.push_back(static_cast<int32_t>(row.first_token + i));
     tokens.insert(tokens.end(), ids.begin(), ids.end());
     pages.insert(pages.end(), new_pages.begin(), new_pages.end());
     rows.push_back(row);
@@ -73,7 +76,8 @@ struct TestModel {
 
   WeightView view(const std::string& name) const {
     const diffulex_oracle::Tensor& t = tensors.at(name);
-    return {reinterpret_cast<const std::byte*>(t.bytes.data()), t.dtype == "F32" ? DType::kF32 : DType::kBF16, t.shape[0],
+    return {reinterpret_cast<const std::byte*>(t.bytes.data()),
+            t.dtype == "F32" ? DType::kF32 : DType::kBF16, t.shape[0],
             t.shape.size() > 1 ? t.shape[1] : 1, name};
   }
 
@@ -130,7 +134,8 @@ inline std::unique_ptr<TestModel> random_model(const ArchSpec& arch, uint64_t se
   auto model = std::make_unique<TestModel>();
   model->arch = arch;
   std::mt19937_64 rng(seed);
-  const auto make = [&](const std::string& name, std::vector<int64_t> shape, float around, float spread) {
+  const auto make = [&](const std::string& name, std::vector<int64_t> shape, float around,
+                        float spread) {
     std::normal_distribution<float> draw(around, spread);
     diffulex_oracle::Tensor t{"BF16", std::move(shape), {}};
     t.bytes.resize(static_cast<size_t>(t.size()) * 2);
