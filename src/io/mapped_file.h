@@ -21,9 +21,7 @@ class MappedFile {
 
   const std::string& path() const noexcept { return path_; }
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
-  std::string_view text() const noexcept {
-    return {reinterpret_cast<const char*>(data_), size_};
-  }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
   // Hints only: a system that ignores them changes nothing but speed.
   void advise_sequential() const noexcept;
