@@ -1,42 +1,35 @@
-// Memory of a fixed size, aligned for the widest vectors.
+// Memory of the CPU backend: one allocation, sized once, 64-byte aligned.
 #pragma once
 
 #include <cstddef>
-#include <cstdlib>
-#include <cstring>
+#include <cstdint>
 #include <memory>
-#include <new>
 
 namespace diffulex::cpu {
 
-inline constexpr size_t kAlignment = 128;
-
-template <class T>
+// Owns `bytes` bytes. Large buffers are aligned to and advised for huge pages; the content starts
+// undefined unless zero() is called.
 class Buffer {
  public:
   Buffer() = default;
-  // Zeroed, so that rows nobody wrote hold finite values.
-  explicit Buffer(size_t count) : size_(count) {
-    if (count == 0) return;
-    const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
-    data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
-    if (data_ == nullptr) throw std::bad_alloc();
-    std::memset(static_cast<void*>(data_.get()), 0, bytes);
-  }
+  explicit Buffer(size_t bytes);  // throws Error(DIFFULEX_E_HOST_MEMORY)
 
-  T* data() { return data_.get(); }
-  const T* data() const { return data_.get(); }
-  size_t size() const { return size_; }
-  size_t bytes() const { return size_ * sizeof(T); }
-  T& operator[](size_t i) { return data_.get()[i]; }
-  const T& operator[](size_t i) const { return data_.get()[i]; }
+  template <class T = std::byte>
+  T* as() const {
+    return reinterpret_cast<T*>(data_.get());
+  }
+  size_t bytes() const { return bytes_; }
+  void zero();
 
  private:
   struct Free {
-    void operator()(T* p) const { std::free(p); }
+    void operator()(std::byte* p) const;
   };
-  std::unique_ptr<T, Free> data_;
-  size_t size_ = 0;
+  std::unique_ptr<std::byte, Free> data_;
+  size_t bytes_ = 0;
 };
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+constexpr int64_t ceil_div(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 }  // namespace diffulex::cpu

@@ -1,48 +1,41 @@
+// The CPU backend with its insides, for the backend's own tests and benchmarks.
 #pragma once
 
-#include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
-#include "backend/cpu/candidates.h"
 #include "backend/cpu/forward.h"
 
 namespace diffulex::cpu {
 
-// execute() from one thread at a time; the team's other threads sleep between steps.
-class CpuBackend : public Backend {
+// Thread class: as Backend.
+class CpuBackend final : public Backend {
  public:
-  CpuBackend(const ArchSpec& arch, const ModelWeights& weights, const BackendConfig& config, const LoadProgress& progress);
+  CpuBackend(const ArchSpec& arch, const ModelWeights& weights, const BackendConfig& config,
+             const LoadProgress& progress);
 
-  StepResult execute(const wire::StepPlan& plan) override;
-  MemoryPlan memory() const override { return plan_memory(arch_, config_); }
+  StepResult execute(const wire::StepPlan& plan) override { return execute_tapped(plan, nullptr); }
+  MemoryPlan memory() const override;
   std::string kernels() const override;
 
-  // For tests: all logits of head row `row` of the last step.
-  std::vector<float> logits_of(int row);
+  // As execute(); logits, when set, gets the raw logits [head rows, vocabulary].
+  StepResult execute_tapped(const wire::StepPlan& plan, float* logits);
+  const Forward& forward() const { return *forward_; }
 
  private:
-  void read_plan(const wire::StepPlan& plan);
-  void prepare_products();
-  void pick_wide_row(Step& step, int row);
-  StepResult decide_all();
+  void decide_requests();
 
-  const ArchSpec arch_;
   const BackendConfig config_;
   Team team_;
   Matmul matmul_;
-  Workspace work_;
-  PackedModel model_;
-  std::vector<CandidateLists> candidates_;  // [members]
-  std::vector<uint8_t> wide_;               // [max_head_rows]
-  std::vector<std::atomic<int32_t>> claims_;
-  std::vector<float> whole_row_;            // [vocabulary], when a wide row was seen
-
-  // The plan at work, borrowed.
-  std::span<const RequestRow> requests_;
-  std::span<const int32_t> tokens_;
-  std::span<const int32_t> head_rows_;
+  std::unique_ptr<PackedModel> model_;
+  std::unique_ptr<Forward> forward_;
+  Step step_;
+  std::vector<decide::Pick> picks_;      // [max_head_rows]
+  std::vector<decide::Window> windows_;  // [max_requests]
+  std::vector<int32_t> tokens_;          // [max_requests, window_stride]
 };
 
 }  // namespace diffulex::cpu

@@ -1,193 +1,198 @@
 #include "backend/cpu/forward.h"
 
 #include <algorithm>
-#include <cstring>
+#include <cmath>
 
-#include "backend/cpu/attention.h"
-#include "backend/cpu/kernels.h"
+#include "backend/cpu/forward_ops.h"
+#include "base/error.h"
+#include "model/body.h"
 
 namespace diffulex::cpu {
+
 namespace {
 
-constexpr int kOperationsPerLayer = 8;
-
-unsigned char* at(unsigned char* base, int64_t element, DType type) {
-  return base + element * static_cast<int64_t>(size_of(type));
+int64_t max_over(const ArchSpec& arch, auto&& size) {
+  int64_t most = 0;
+  for (const LayerSpec& layer : arch.layers) most = std::max<int64_t>(most, size(layer));
+  return most;
 }
 
-// Query tokens of one attention item.
-int tokens_per_item(int group) { return std::max(1, kMaxAttentionRows / group); }
+size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  // keys or values
+  return static_cast<size_t>(config.kv_pages) * static_cast<size_t>(config.page_size) *
+         static_cast<size_t>(layer.kv_heads * layer.head_dim) * size_of(config.kv_dtype);
+}
+
+// Sizes of the step buffers in bytes.
+struct Sizes {
+  size_t residual, normed, qkv, queries, attended, activated, gates, flight;
+
+  Sizes(const ArchSpec& arch, const BackendConfig& config) {
+    const int64_t capacity = round_up(config.max_tokens, kRowBucket),
+                  element = static_cast<int64_t>(size_of(config.weight_dtype));
+    const int64_t q = max_over(arch, [&](const LayerSpec& l) { return arch.heads * l.head_dim; });
+    const int64_t kv = max_over(arch, [&](const LayerSpec& l) { return l.kv_heads * l.head_dim; });
+    const int64_t mlp = max_over(arch, [&](const LayerSpec& l) { return l.mlp_size; });
+    residual = static_cast<size_t>(capacity * arch.hidden_size) * sizeof(float);
+    normed = static_cast<size_t>((capacity + kRowBucket) * arch.hidden_size *
+                                 element);  // see Head's exact rows
+    qkv = static_cast<size_t>(capacity * (q + 2 * kv)) * sizeof(float);
+    queries = static_cast<size_t>(capacity * q) * sizeof(float);
+    attended = static_cast<size_t>(capacity * q * element);
+    activated = static_cast<size_t>(capacity * mlp * element);
+    gates =
+        static_cast<size_t>(config.threads * kRowChunk * 2 * std::min(kTile, mlp)) * sizeof(float);
+    flight = static_cast<size_t>(capacity * kv) * size_of(config.kv_dtype);
+  }
+  uint64_t sum() const {
+    return residual + normed + qkv + queries + attended + activated + gates + 2 * flight;
+  }
+};
+
+const AttentionKernels& choose_attention(const BackendConfig& config) {
+  const AttentionKernels* const fast = config.kv_dtype == DType::kBF16 ? bf16_attention() : nullptr;
+  return fast != nullptr ? *fast : portable_attention();
+}
 
 }  // namespace
 
-size_t operation_count(const ArchSpec& arch, int head_rows) {
-  const int chunks = (head_rows + kHeadRows - 1) / kHeadRows;
-  return arch.layers.size() * kOperationsPerLayer + 4 + 2 * static_cast<size_t>(chunks);
+MemoryPlan plan_forward(const ArchSpec& arch, const BackendConfig& config) {
+  MemoryPlan plan;
+  plan.weights = PackedModel::planned_bytes(arch, config.weight_dtype);
+  for (const LayerSpec& layer : arch.layers) plan.kv += 2 * layer_kv_bytes(layer, config);
+  const uint64_t positions = static_cast<uint64_t>(config.max_pages_per_request) *
+                                 static_cast<uint64_t>(config.page_size) +
+                             static_cast<uint64_t>(config.max_tokens);
+  const uint64_t select_tiles = static_cast<uint64_t>(ceil_div(arch.vocab_size, decide::kTileIds));
+  plan.workspace =
+      Sizes(arch, config).sum() +
+      positions *
+          static_cast<uint64_t>(max_over(arch, [](const LayerSpec& l) { return l.head_dim; })) *
+          sizeof(float) +
+      static_cast<uint64_t>(config.threads * kRowChunk * Head::kTile) * sizeof(float) +
+      static_cast<uint64_t>(kRowChunk) * select_tiles * sizeof(decide::TilePartial);
+  return plan;
 }
 
-void Forward::embed() {
-  const int h = s_.arch.hidden_size;
-  const DType type = s_.config.weight_dtype;
-  share_rows([&](int r) {
-    const int64_t id = s_.tokens[static_cast<size_t>(r)];
-    load(s_.model.embedding.data() + id * h * static_cast<int64_t>(size_of(type)), type, h, &s_.work.x[static_cast<size_t>(r) * h]);
-  });
-}
-
-void Forward::norm_rows(const float* weight) {
-  const int h = s_.arch.hidden_size;
-  const DType type = s_.config.weight_dtype;
-  share_rows([&](int r) {
-    rms_norm(&s_.work.x[static_cast<size_t>(r) * h], weight, h, s_.arch.norm_eps, at(s_.work.a.data(), int64_t{r} * h, type), type);
-  });
-}
-
-void Forward::input_norm(int layer) { norm_rows(s_.model.layers[static_cast<size_t>(layer)].input_norm.data()); }
-void Forward::mlp_norm(int layer) { norm_rows(s_.model.layers[static_cast<size_t>(layer)].post_norm.data()); }
-
-// out (=|+=) in * matrix^T, tiles claimed by whoever is free; the rows of a tile are cut into pieces of kMaxRows.
-void Forward::project(const PackedMatrix& matrix, const void* in, int in_width, float* out, int out_stride, Write write,
-                      const float* bias) {
-  const auto row_bytes = static_cast<size_t>(in_width) * size_of(s_.config.weight_dtype);
-  share(matrix.tile_count(), [&](int tile) {
-    const int column = tile * matrix.tile_n, width = matrix.tile_width(tile);
-    for (int first = 0; first < rows(); first += kMaxRows) {
-      const int count = std::min(kMaxRows, rows() - first);
-      float* to = out + static_cast<size_t>(first) * static_cast<size_t>(out_stride) + column;
-      const auto* from = static_cast<const unsigned char*>(in) + static_cast<size_t>(first) * row_bytes;
-      if (!s_.matmul.multiply(member_, matrix, tile, from, count, to, out_stride, write)) s_.failed = true;
-      for (int r = 0; bias != nullptr && r < count; ++r)
-        add_bias(to + static_cast<size_t>(r) * static_cast<size_t>(out_stride), bias + column, width);
-    }
-  });
-}
-
-void Forward::qkv(int layer) {
-  const PackedLayer& l = s_.model.layers[static_cast<size_t>(layer)];
-  project(l.qkv, s_.work.a.data(), s_.arch.hidden_size, s_.work.qkv.data(), s_.work.qkv_stride, Write::kStore, l.qkv_bias.data());
-}
-
-// Norms and rotates one row's heads and writes its keys and values: for this forward, and to its page when they are final.
-void Forward::store_row(int layer, int row) {
-  const LayerSpec& spec = s_.arch.layers[static_cast<size_t>(layer)];
-  const PackedLayer& l = s_.model.layers[static_cast<size_t>(layer)];
-  const RequestRow& request = s_.requests[static_cast<size_t>(s_.work.row_request[static_cast<size_t>(row)])];
-  const int d = spec.head_dim, nh = s_.arch.heads, nkv = spec.kv_heads;
-  const int32_t position = s_.work.row_position[static_cast<size_t>(row)];
-  const float *cos = &s_.work.cosines[static_cast<size_t>(position) * static_cast<size_t>(d / 2)],
-              *sin = &s_.work.sines[static_cast<size_t>(position) * static_cast<size_t>(d / 2)];
-  float* q = &s_.work.qkv[static_cast<size_t>(row) * static_cast<size_t>(s_.work.qkv_stride)];
-  float *k = q + nh * d, *v = k + nkv * d;
-  const float eps = s_.arch.norm_eps;
-  for (int h = 0; h < nh; ++h) norm_rope(q + h * d, l.q_norm.data(), d, eps, cos, sin, s_.arch.attention_scale);
-  for (int h = 0; h < nkv; ++h) norm_rope(k + h * d, l.k_norm.data(), d, eps, cos, sin, 1.0f);
-  const DType type = s_.config.kv_dtype;
-  const int64_t fresh = int64_t{row} * nkv * d;
-  store(k, nkv * d, at(s_.work.k_new.data(), fresh, type), type);
-  store(v, nkv * d, at(s_.work.v_new.data(), fresh, type), type);
-  if (position - request.context_len >= request.store_len) return;
-  const int ps = s_.config.page_size;
-  const int64_t page = s_.work.tables[request.slot * static_cast<size_t>(s_.config.max_pages_per_request) + static_cast<size_t>(position / ps)];
-  const int64_t half = int64_t{nkv} * ps * d;  // of a page: keys, then values
-  for (int h = 0; h < nkv; ++h) {
-    const int64_t slot = page * 2 * half + (int64_t{h} * ps + position % ps) * d;
-    store(k + h * d, d, at(s_.work.cache[static_cast<size_t>(layer)].data(), slot, type), type);
-    store(v + h * d, d, at(s_.work.cache[static_cast<size_t>(layer)].data(), slot + half, type), type);
+Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const PackedModel& model,
+                 Matmul& matmul, Team& team)
+    : arch_(arch),
+      config_(config),
+      model_(model),
+      matmul_(matmul),
+      team_(team),
+      attention_(choose_attention(config)),
+      capacity_(round_up(config.max_tokens, kRowBucket)),
+      head_(&model.head(),
+            {config.threads, arch.token_count > 0 ? arch.token_count : arch.vocab_size,
+             config.max_head_rows}) {
+  const Sizes sizes(arch, config);
+  for (auto [buffer, bytes] : {std::pair{&residual_, sizes.residual},
+                               {&normed_, sizes.normed},
+                               {&qkv_, sizes.qkv},
+                               {&queries_, sizes.queries},
+                               {&attended_, sizes.attended},
+                               {&activated_, sizes.activated},
+                               {&gates_, sizes.gates},
+                               {&flight_keys_, sizes.flight},
+                               {&flight_values_, sizes.flight}}) {
+    *buffer = Buffer(bytes);
+    buffer->zero();  // rows behind the last one are computed too: keep them defined
   }
+  const int group =
+      static_cast<int>(max_over(arch, [&](const LayerSpec& l) { return arch.heads / l.kv_heads; }));
+  const int dim = static_cast<int>(max_over(arch, [](const LayerSpec& l) { return l.head_dim; }));
+  for (int i = 0; i < config.threads; ++i) scratch_.emplace_back(group, dim);
+  make_angles();
+  make_layers();
 }
 
-void Forward::rope_and_store(int layer) {
-  share_rows([&](int r) { store_row(layer, r); });
-}
-
-void Forward::attend_item(int layer, int index) {
-  const LayerSpec& spec = s_.arch.layers[static_cast<size_t>(layer)];
-  const int d = spec.head_dim, nkv = spec.kv_heads, group = s_.arch.heads / nkv, step = tokens_per_item(group);
-  size_t r = 0;  // the request that holds the item
-  for (; r < s_.requests.size(); ++r) {
-    const int items = nkv * ((static_cast<int>(s_.requests[r].token_count) + step - 1) / step);
-    if (index < items) break;
-    index -= items;
-  }
-  const RequestRow& request = s_.requests[r];
-  const int h = index % nkv, first = index / nkv * step;
-  const int64_t row = int64_t{request.first_token} + first;
-  const DType kv = s_.config.kv_dtype, act = s_.config.weight_dtype;
-  const int64_t half = int64_t{nkv} * s_.config.page_size * d;
-  unsigned char* cache = at(s_.work.cache[static_cast<size_t>(layer)].data(), int64_t{h} * s_.config.page_size * d, kv);
-  AttentionItem item{};
-  item.q = &s_.work.qkv[static_cast<size_t>(row * s_.work.qkv_stride + h * group * d)];
-  item.q_stride = s_.work.qkv_stride;
-  item.group = group;
-  item.head_dim = d;
-  item.tokens = std::min(step, static_cast<int>(request.token_count) - first);
-  item.position = request.context_len + first;
-  item.k_new = at(s_.work.k_new.data(), (int64_t{request.first_token} * nkv + h) * d, kv);
-  item.v_new = at(s_.work.v_new.data(), (int64_t{request.first_token} * nkv + h) * d, kv);
-  item.new_stride = int64_t{nkv} * d;
-  item.k_pages = cache;
-  item.v_pages = at(cache, half, kv);
-  item.page_stride = 2 * half;
-  item.table = &s_.work.tables[request.slot * static_cast<size_t>(s_.config.max_pages_per_request)];
-  item.page_size = s_.config.page_size;
-  item.kv_dtype = kv;
-  item.rule = request.attention;
-  item.context_len = request.context_len;
-  item.span_end = request.context_len + static_cast<int32_t>(request.token_count);
-  item.sliding_window = spec.sliding_window;
-  item.out = at(s_.work.a.data(), (row * s_.arch.heads + int64_t{h} * group) * d, act);
-  item.out_stride = int64_t{s_.arch.heads} * d;
-  item.out_dtype = act;
-  attend(item, s_.work.attention[static_cast<size_t>(member_)].data());
-}
-
-void Forward::attention(int layer) {
-  const LayerSpec& spec = s_.arch.layers[static_cast<size_t>(layer)];
-  const int step = tokens_per_item(s_.arch.heads / spec.kv_heads);
-  int items = 0;
-  for (const RequestRow& request : s_.requests) items += spec.kv_heads * ((static_cast<int>(request.token_count) + step - 1) / step);
-  share(items, [&](int i) { attend_item(layer, i); });
-}
-
-void Forward::attention_output(int layer) {
-  const PackedLayer& l = s_.model.layers[static_cast<size_t>(layer)];
-  project(l.output, s_.work.a.data(), s_.arch.q_size(layer), s_.work.x.data(), s_.arch.hidden_size, Write::kAdd, l.output_bias.data());
-}
-
-// A tile holds gate rows and the up rows of the same features: who computes it also multiplies them.
-void Forward::gate_up(int layer) {
-  const PackedMatrix& matrix = s_.model.layers[static_cast<size_t>(layer)].gate_up;
-  const int inner = s_.arch.layers[static_cast<size_t>(layer)].mlp_size, h = s_.arch.hidden_size;
-  const DType type = s_.config.weight_dtype;
-  float* product = s_.work.tile[static_cast<size_t>(member_)].data();
-  share(matrix.tile_count(), [&](int tile) {
-    const int stride = matrix.tile_n, width = matrix.tile_width(tile) / 2, column = tile * matrix.tile_n / 2;
-    for (int first = 0; first < rows(); first += kMaxRows) {
-      const int count = std::min(kMaxRows, rows() - first);
-      const void* in = at(s_.work.a.data(), int64_t{first} * h, type);
-      if (!s_.matmul.multiply(member_, matrix, tile, in, count, product, stride, Write::kStore)) s_.failed = true;
-      for (int r = 0; r < count; ++r) {
-        const float* gate = product + static_cast<ptrdiff_t>(r) * stride;
-        swiglu(gate, gate + width, width, at(s_.work.mlp.data(), int64_t{first + r} * inner + column, type), type);
+void Forward::make_angles() {
+  const int64_t positions =
+      int64_t{config_.max_pages_per_request} * config_.page_size + config_.max_tokens;
+  for (const LayerSpec& layer : arch_.layers) {
+    size_t found = 0;
+    while (found < angles_.size() &&
+           (angles_[found].theta != layer.rope_theta || angles_[found].dim != layer.head_dim))
+      ++found;
+    layer_angles_.push_back(static_cast<int>(found));
+    if (found < angles_.size()) continue;
+    const int half = layer.head_dim / 2;
+    Angles made{layer.rope_theta, layer.head_dim,
+                Buffer(static_cast<size_t>(positions * layer.head_dim) * sizeof(float))};
+    float* const table = made.table.as<float>();
+    team_.run([&](int member) {
+      for (int i = member; i < half; i += team_.size()) {
+        const double frequency = std::pow(double{layer.rope_theta}, -2.0 * i / layer.head_dim);
+        for (int64_t p = 0; p < positions; ++p) {
+          const double angle = static_cast<double>(p) * frequency;
+          table[p * layer.head_dim + i] = static_cast<float>(std::cos(angle));
+          table[p * layer.head_dim + half + i] = static_cast<float>(std::sin(angle));
+        }
       }
-    }
-  });
-}
-
-void Forward::down(int layer) {
-  const int inner = s_.arch.layers[static_cast<size_t>(layer)].mlp_size;
-  project(s_.model.layers[static_cast<size_t>(layer)].down, s_.work.mlp.data(), inner, s_.work.x.data(), s_.arch.hidden_size,
-          Write::kAdd, nullptr);
-}
-
-void Forward::head_norm() {
-  const int h = s_.arch.hidden_size, count = static_cast<int>(s_.head_rows.size()), members = s_.team.size();
-  const DType type = s_.config.weight_dtype;
-  for (int i = count * member_ / members; i < count * (member_ + 1) / members; ++i) {
-    const float* x = &s_.work.x[static_cast<size_t>(s_.head_rows[static_cast<size_t>(i)]) * static_cast<size_t>(h)];
-    rms_norm(x, s_.model.final_norm.data(), h, s_.arch.norm_eps, at(s_.work.head_in.data(), int64_t{i} * h, type), type);
+    });
+    angles_.push_back(std::move(made));
   }
-  finish();
+}
+
+void Forward::make_layers() {
+  size_t total = 0;
+  for (const LayerSpec& spec : arch_.layers)
+    total +=
+        2 * static_cast<size_t>(round_up(static_cast<int64_t>(layer_kv_bytes(spec, config_)), 64));
+  kv_ = Buffer(total);
+  std::byte* at = kv_.as();
+  for (const LayerSpec& spec : arch_.layers) {
+    const int64_t bytes = round_up(static_cast<int64_t>(layer_kv_bytes(spec, config_)), 64);
+    AttentionLayer layer;
+    layer.kv = {config_.kv_dtype,  spec.kv_heads,     spec.head_dim,
+                config_.page_size, capacity_,         at,
+                at + bytes,        flight_keys_.as(), flight_values_.as()};
+    layer.heads = arch_.heads;
+    layer.sliding_window = spec.sliding_window;
+    layer.scale = arch_.attention_scale;
+    layer.queries = queries_.as();
+    layer.out = row_out(attended_, 0);
+    layers_.push_back(layer);
+    at += 2 * bytes;
+  }
+}
+
+RowOut Forward::row_out(const Buffer& buffer, int64_t element) const {
+  if (config_.weight_dtype == DType::kBF16) return {nullptr, buffer.as<uint16_t>() + element};
+  return {buffer.as<float>() + element, nullptr};
+}
+
+uint64_t Forward::workspace_bytes() const {
+  uint64_t sum = head_.bytes() + matmul_.scratch_bytes();
+  for (const Buffer* b : {&residual_, &normed_, &qkv_, &queries_, &attended_, &activated_, &gates_,
+                          &flight_keys_, &flight_values_})
+    sum += b->bytes();
+  for (const Angles& a : angles_) sum += a.table.bytes();
+  for (const AttentionScratch& s : scratch_) sum += s.bytes();
+  return sum;
+}
+
+void Forward::run(const Step& step, decide::Pick* picks, float* logits) {
+  step_ = &step;
+  picks_ = picks;
+  logits_ = logits;
+  const int64_t rows = static_cast<int64_t>(step.tokens.size());
+  if (rows == 0) return;
+  for (const PackedLayer& layer : model_.layers()) {
+    matmul_.prepare(layer.qkv, rows, false);
+    matmul_.prepare(layer.output, rows, true);
+    matmul_.prepare(layer.gate_up, rows, false);
+    matmul_.prepare(layer.down, rows, true);
+  }
+  head_.prepare(matmul_, step.head);
+
+  const SingleThreadedOpenMp single;
+  team_.run([this](int member) {
+    ForwardOps ops(*this, member);
+    transformer_body(arch_, ops);
+    ops.select();
+  });
+  if (matmul_.take_failure()) throw Error(DIFFULEX_E_INTERNAL, "a oneDNN matrix product failed");
 }
 
 }  // namespace diffulex::cpu

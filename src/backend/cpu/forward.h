@@ -1,92 +1,75 @@
-// The operations of the transformer body on the CPU. Every member of the team runs the body with its own Forward; they share the
-// step and meet at the barrier behind each operation.
+// The transformer body on the CPU.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <span>
+#include <vector>
 
-#include "backend/cpu/candidates.h"
-#include "backend/cpu/matmul.h"
-#include "backend/cpu/model.h"
-#include "backend/cpu/team.h"
-#include "backend/cpu/workspace.h"
-#include "backend/plan.h"
+#include "backend/cpu/attention.h"
+#include "backend/cpu/head.h"
+#include "backend/cpu/packed_model.h"
+#include "backend/cpu/step.h"
 
 namespace diffulex::cpu {
 
-// What all members share in one step. Plain; written before the team starts.
-struct Step {
-  const ArchSpec& arch;
-  const BackendConfig& config;
-  const PackedModel& model;
-  const Matmul& matmul;
-  Workspace& work;
-  Team& team;
-  std::span<const RequestRow> requests;
-  std::span<const int32_t> tokens;
-  std::span<const int32_t> head_rows;
-  std::span<std::atomic<int32_t>> claims;  // one counter per operation, zero at the start
-  std::span<CandidateLists> candidates;    // [members], reset when a request needs them
-  std::span<uint8_t> wide;                 // [head rows]: set where the candidates did not suffice
-  std::atomic<bool> failed{false};         // oneDNN refused a product
-};
-
+// Owns the KV pages and every buffer of a step, sized once. Thread class: one owner; run() uses the
+// whole team.
 class Forward {
  public:
-  Forward(Step& step, int member) : s_(step), member_(member) {}
+  Forward(const ArchSpec& arch, const BackendConfig& config, const PackedModel& model,
+          Matmul& matmul, Team& team);
 
-  // The operations of transformer_body.
-  void embed();
-  void input_norm(int layer);
-  void qkv(int layer);
-  void rope_and_store(int layer);
-  void attention(int layer);
-  void attention_output(int layer);
-  void mlp_norm(int layer);
-  void gate_up(int layer);
-  void down(int layer);
-  void head_norm();
+  // Runs the step. picks: [head rows]. logits: null or [head rows, vocabulary], the raw logits.
+  // Throws Error(DIFFULEX_E_INTERNAL) when a product failed.
+  void run(const Step& step, decide::Pick* picks, float* logits);
 
-  // Reduces all head rows to picks; needs head_norm before.
-  void head();
-  // All logits of one head row into [tiles * kTileIds]; every member calls it.
-  void whole_row(int row, float* logits);
+  uint64_t kv_bytes() const { return kv_.bytes(); }
+  uint64_t workspace_bytes() const;
+  const Buffer& kv() const { return kv_; }  // for tests
+  const char* attention_name() const { return attention_.name; }
 
  private:
-  int rows() const { return static_cast<int>(s_.tokens.size()); }
-  void finish() {  // of an operation: barrier, next claim counter
-    ++operation_;
-    s_.team.barrier();
-  }
-  // Calls body(i) for every i in [0, count), each on one member, whoever is free.
-  template <class Body>
-  void share(int count, const Body& body) {
-    std::atomic<int32_t>& next = s_.claims[operation_];
-    for (int i = next.fetch_add(1, std::memory_order_relaxed); i < count; i = next.fetch_add(1, std::memory_order_relaxed)) body(i);
-    finish();
-  }
-  // The same over rows, which are cheap: each member takes its share without asking.
-  template <class Body>
-  void share_rows(const Body& body) {
-    const int members = s_.team.size(), count = rows();
-    for (int r = count * member_ / members; r < count * (member_ + 1) / members; ++r) body(r);
-    finish();
-  }
-  void project(const PackedMatrix& matrix, const void* in, int in_width, float* out, int out_stride, Write write,
-               const float* bias);
-  void norm_rows(const float* weight);
-  void store_row(int layer, int row);
-  void attend_item(int layer, int item);
-  void reduce_head_tile(int first, int count, int tile);
-  void choose(int row, int index_in_chunk);
+  friend class ForwardOps;
 
-  Step& s_;
-  const int member_;
-  size_t operation_ = 0;
+  // cos and sin of all positions for one kind of head.
+  struct Angles {
+    float theta;
+    int dim;
+    Buffer table;  // [positions, 2, dim / 2] f32
+  };
+  void make_angles();
+  void make_layers();
+  RowOut row_out(const Buffer& buffer, int64_t element) const;  // in the matmul's type
+
+  const ArchSpec arch_;
+  const BackendConfig config_;
+  const PackedModel& model_;
+  Matmul& matmul_;
+  Team& team_;
+  const AttentionKernels& attention_;
+  const int64_t capacity_;  // rows, a multiple of kRowBucket
+
+  std::vector<Angles> angles_;
+  std::vector<int> layer_angles_;  // index into angles_
+  std::vector<AttentionLayer> layers_;
+  Buffer kv_;                           // pages of all layers
+  Buffer flight_keys_, flight_values_;  // of one layer
+  Buffer residual_;                     // f32, tiled
+  Buffer normed_;                       // [capacity, hidden]
+  Buffer qkv_;                          // f32, tiled
+  Buffer queries_;                      // [capacity, heads * dim] in AttentionKernels::query_dtype
+  Buffer attended_;                     // [capacity, heads * dim]
+  Buffer activated_;                    // [capacity, mlp]
+  Buffer gates_;                        // [members, kRowChunk, 2 * kTile] f32
+  std::vector<AttentionScratch> scratch_;  // one per member
+  Head head_;
+
+  // Of the step that runs.
+  const Step* step_ = nullptr;
+  decide::Pick* picks_ = nullptr;
+  float* logits_ = nullptr;
 };
 
-// Operations of one step: the size of Step::claims.
-size_t operation_count(const ArchSpec& arch, int head_rows);
+// Bytes that a Forward of this configuration would take.
+MemoryPlan plan_forward(const ArchSpec& arch, const BackendConfig& config);
 
 }  // namespace diffulex::cpu

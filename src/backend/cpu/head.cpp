@@ -1,113 +1,174 @@
-// The head: logits of one vocabulary tile at a time, reduced at once, so that no row of logits is stored. Rows that keep only their
-// most probable tokens (top-k, top-p) collect candidates on the way.
+#include "backend/cpu/head.h"
+
 #include <algorithm>
 #include <cmath>
 
-#include "backend/cpu/candidates.h"
-#include "backend/cpu/forward.h"
-#include "backend/cpu/kernels.h"
+#include "backend/cpu/select_kernels.h"
 
 namespace diffulex::cpu {
+
 namespace {
 
-bool truncates(const decide::SamplerParams& s) { return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1); }
-
-// Draws within the tile, by inverse CDF over exp(l - max).
-void sample_tile(decide::TilePartial& tile, const float* logits, const float* exps, int n, int32_t first_id, float u) {
-  const float target = u * tile.sum;
-  float cumulative = 0;
-  int last = -1;
-  for (int i = 0; i < n; ++i) {
-    if (!(exps[i] > 0)) continue;
-    last = i;
-    cumulative += exps[i];
-    if (target < cumulative) break;
-  }
-  if (last < 0) return;
-  tile.sampled = first_id + last;
-  tile.sampled_logit = logits[last];
+bool truncates(const decide::SamplerParams& s) {
+  return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1);
 }
 
 }  // namespace
 
-void Forward::reduce_head_tile(int first, int count, int tile) {
-  const PackedMatrix& matrix = s_.model.head;
-  const int stride = matrix.tile_n, width = matrix.tile_width(tile), tiles = matrix.tile_count();
-  const int32_t first_id = tile * decide::kTileIds;
-  float* logits = s_.work.tile[static_cast<size_t>(member_)].data();
-  float* exps = s_.work.exps[static_cast<size_t>(member_)].data();
-  const auto row_bytes = static_cast<size_t>(s_.arch.hidden_size) * size_of(s_.config.weight_dtype);
-  const unsigned char* in = s_.work.head_in.data() + static_cast<size_t>(first) * row_bytes;
-  if (!s_.matmul.multiply(member_, matrix, tile, in, count, logits, stride, Write::kStore)) s_.failed = true;
-  for (int r = 0; r < count; ++r) {
-    const auto head_row = static_cast<size_t>(first + r);
-    const RequestRow& request = s_.requests[static_cast<size_t>(s_.work.head_request[head_row])];
-    const decide::SamplerParams& sampler = request.sampler;
-    float* l = logits + static_cast<ptrdiff_t>(r) * stride;
-    const int32_t banned = request.blocks.mask_token - first_id;
-    if (banned >= 0 && banned < width) l[banned] = -INFINITY;
-    const bool draws = sampler.temperature > 0;
-    const float scale = draws ? 1.0f / sampler.temperature : 1.0f;
-    const bool entropy = (sampler.flags & decide::kWantEntropy) != 0;
-    decide::TilePartial partial = reduce_tile(l, width, first_id, scale, entropy, draws ? exps : nullptr);
-    if (truncates(sampler)) {
-      s_.candidates[static_cast<size_t>(member_)].offer(r, l, width, first_id);
-    } else if (draws && partial.sum > 0) {
-      const int32_t position = s_.work.row_position[static_cast<size_t>(s_.head_rows[head_row])];
-      const auto draw = decide::row_draw(sampler, position, request.window.forwards, tile);
-      sample_tile(partial, l, exps, width, first_id, decide::uniform(draw.v[0]));
+Head::Head(const PackedMatrix* weights, const HeadConfig& config)
+    : weights_(weights),
+      config_(config),
+      select_tiles_(ceil_div(weights->rows(), decide::kTileIds)),
+      scores_(static_cast<size_t>(config.members * kRowChunk * weights->tile()) * sizeof(float)),
+      summaries_(static_cast<size_t>(kRowChunk * select_tiles_) * sizeof(decide::TilePartial)),
+      filter_slots_(static_cast<size_t>(config.max_rows), -1),
+      wants_exact_(static_cast<size_t>(config.max_rows), 0) {
+  scores_.zero();
+}
+
+uint64_t Head::bytes() const {
+  return scores_.bytes() + summaries_.bytes() + exact_scores_.bytes() +
+         exact_.capacity() * sizeof(decide::Candidate) +
+         candidates_.size() * 2 * static_cast<size_t>(config_.candidate_limit) *
+             sizeof(decide::Candidate);
+}
+
+void Head::prepare(Matmul& matmul, std::span<const HeadRow> rows) {
+  rows_ = rows;
+  matmul.prepare(*weights_, static_cast<int64_t>(rows.size()), false);
+  int slots = 0, most = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    if (r % static_cast<size_t>(kRowChunk) == 0) slots = 0;
+    filter_slots_[r] = truncates(rows[r].sampler) ? slots++ : -1;
+    wants_exact_[r] = 0;
+    most = std::max(most, slots);
+  }
+  if (most == 0) return;
+  if (most > slots_) {
+    slots_ = most;
+    while (candidates_.size() < static_cast<size_t>(slots_ * config_.members))
+      candidates_.push_back(Candidates(config_.candidate_limit));
+  }
+  if (weights_->rows() > config_.candidate_limit) {
+    matmul.prepare(*weights_, 1, false);
+    if (exact_scores_.bytes() == 0)
+      exact_scores_ = Buffer(static_cast<size_t>(weights_->rows()) * sizeof(float));
+    exact_.reserve(static_cast<size_t>(weights_->rows()));
+  }
+}
+
+void Head::run(int member, Team& team, Matmul& matmul, const std::byte* x, size_t x_row_bytes,
+               decide::Pick* picks, float* logits) {
+  const int64_t total = static_cast<int64_t>(rows_.size());
+  float* const scores = scores_.as<float>() + member * kRowChunk * weights_->tile();
+  for (int64_t first = 0; first < total; first += kRowChunk) {
+    const int64_t count = std::min(kRowChunk, total - first), rounded = chunk_rows(total, first);
+    for (int slot = 0; slot < slots_; ++slot) candidates(member, slot).clear();
+    for (int64_t t; (t = team.claim()) < weights_->tiles();) {
+      matmul.run(member, *weights_, t, rounded, false, x + static_cast<size_t>(first) * x_row_bytes,
+                 scores);
+      reduce(member, t, first, count, scores, logits);
     }
-    s_.work.partials[static_cast<size_t>(r) * static_cast<size_t>(tiles) + static_cast<size_t>(tile)] = partial;
+    team.barrier();
+    for (int64_t r; (r = team.claim()) < count;) finish_row(first + r, first, picks);
+    team.barrier();
+    for (int64_t r = first; r < first + count; ++r)
+      if (wants_exact_[static_cast<size_t>(r)] != 0)
+        run_exact(member, team, matmul, x + static_cast<size_t>(r) * x_row_bytes, r, picks);
   }
 }
 
-// Puts a row together once all its tiles are reduced.
-void Forward::choose(int row, int index) {
-  const RequestRow& request = s_.requests[static_cast<size_t>(s_.work.head_request[static_cast<size_t>(row)])];
-  const decide::SamplerParams& sampler = request.sampler;
-  const int tiles = s_.model.head.tile_count();
-  const decide::TilePartial* partials = &s_.work.partials[static_cast<size_t>(index) * static_cast<size_t>(tiles)];
-  const int32_t position = s_.work.row_position[static_cast<size_t>(s_.head_rows[static_cast<size_t>(row)])];
-  decide::Pick& pick = s_.work.picks[static_cast<size_t>(row)];
-  if (!truncates(sampler)) {
-    pick = decide::pick_from_tiles(partials, tiles, sampler, position, request.window.forwards);
-    return;
-  }
-  const decide::RowSums sums = decide::sum_tiles(partials, tiles);
-  if (sums.argmax < 0) {
-    pick = decide::Pick{-1, 0, 0};
-    return;
-  }
-  bool complete = false;
-  const std::span<const decide::Candidate> sorted = merge_candidates(s_.candidates, index, s_.arch.token_count, &complete);
-  const int kept = decide::kept_candidates(sorted.data(), static_cast<int>(sorted.size()), complete, sums, sampler);
-  if (kept < 0) {
-    s_.wide[static_cast<size_t>(row)] = 1;  // the kept tokens are more than the candidates: done exactly, alone, later
-    return;
-  }
-  pick = decide::pick_from_candidates(sorted.data(), kept, sums, sampler, position, request.window.forwards);
+void Head::mask_excluded(const HeadRow& row, int32_t first_id, int n, float* scores) const {
+  const int allowed = std::clamp(config_.token_count - first_id, 0, n);
+  std::fill(scores + allowed, scores + n, -HUGE_VALF);
+  if (row.mask_token >= first_id && row.mask_token < first_id + n)
+    scores[row.mask_token - first_id] = -HUGE_VALF;
 }
 
-void Forward::head() {
-  const int total = static_cast<int>(s_.head_rows.size());
-  for (int first = 0; first < total; first += kHeadRows) {
-    const int count = std::min(kHeadRows, total - first);
-    share(s_.model.head.tile_count(), [&](int tile) { reduce_head_tile(first, count, tile); });
-    share(count, [&](int r) { choose(first + r, r); });
+void Head::reduce(int member, int64_t t, int64_t first, int64_t count, float* scores,
+                  float* logits) {
+  const int64_t width = weights_->width(t), begin = t * weights_->tile();
+  for (int64_t r = 0; r < count; ++r) {
+    const HeadRow& row = rows_[static_cast<size_t>(first + r)];
+    float* const line = scores + r * width;
+    if (logits != nullptr)
+      std::copy_n(line, width, logits + (first + r) * weights_->rows() + begin);
+    const int slot = slot_of(first + r);
+    const float temperature = row.sampler.temperature;
+    for (int64_t offset = 0; offset < width; offset += decide::kTileIds) {
+      const int n = static_cast<int>(std::min<int64_t>(decide::kTileIds, width - offset));
+      const int32_t id = static_cast<int32_t>(begin + offset);
+      const int64_t tile = id / decide::kTileIds;
+      mask_excluded(row, id, n, line + offset);
+      float uniform = -1.0f;
+      if (temperature > 0 && slot < 0)
+        uniform = decide::uniform(
+            decide::row_draw(row.sampler, row.position, row.step, static_cast<int32_t>(tile)).v[0]);
+      reduce_tile(line + offset, n, id, temperature,
+                  (row.sampler.flags & decide::kWantEntropy) != 0, uniform,
+                  summaries_.as<decide::TilePartial>() + r * select_tiles_ + tile);
+      if (slot >= 0) candidates(member, slot).add(line + offset, n, id);
+    }
   }
 }
 
-// All logits of one head row, by all members. Needed only for a nucleus wider than the candidates kept.
-void Forward::whole_row(int row, float* logits) {
-  const PackedMatrix& matrix = s_.model.head;
-  const auto row_bytes = static_cast<size_t>(s_.arch.hidden_size) * size_of(s_.config.weight_dtype);
-  const unsigned char* in = s_.work.head_in.data() + static_cast<size_t>(row) * row_bytes;
-  float* product = s_.work.tile[static_cast<size_t>(member_)].data();
-  for (int tile = member_; tile < matrix.tile_count(); tile += s_.team.size()) {
-    if (!s_.matmul.multiply(member_, matrix, tile, in, 1, product, matrix.tile_n, Write::kStore)) s_.failed = true;
-    std::copy_n(product, matrix.tile_width(tile), logits + static_cast<ptrdiff_t>(tile) * matrix.tile_n);
+// False when tokens outside of ranked might be kept; the pick is void then.
+bool Head::pick_truncated(const HeadRow& row, const decide::TilePartial* tiles,
+                          const decide::Candidate* ranked, int count, bool complete,
+                          decide::Pick* pick) const {
+  *pick = decide::Pick{-1, 0, 0};
+  const decide::RowSums sums = decide::sum_tiles(tiles, static_cast<int>(select_tiles_));
+  if (sums.argmax < 0) return true;
+  const int kept = decide::kept_candidates(ranked, count, complete, sums, row.sampler);
+  if (kept < 0) return false;
+  *pick = decide::pick_from_candidates(ranked, kept, sums, row.sampler, row.position, row.step);
+  return true;
+}
+
+void Head::finish_row(int64_t r, int64_t chunk_first, decide::Pick* picks) {
+  const HeadRow& row = rows_[static_cast<size_t>(r)];
+  const decide::TilePartial* const tiles =
+      summaries_.as<decide::TilePartial>() + (r - chunk_first) * select_tiles_;
+  const int count = static_cast<int>(select_tiles_), slot = slot_of(r);
+  if (slot < 0) {
+    picks[r] = decide::pick_from_tiles(tiles, count, row.sampler, row.position, row.step);
+    return;
   }
-  s_.team.barrier();
+  Candidates& merged = candidates(0, slot);
+  for (int member = 1; member < config_.members; ++member) merged.add(candidates(member, slot));
+  merged.rank();
+  const bool enough =
+      pick_truncated(row, tiles, merged.data(), merged.size(), merged.complete(), &picks[r]);
+  wants_exact_[static_cast<size_t>(r)] = enough ? 0 : 1;
+}
+
+// All logits of one row, sorted as a whole.
+void Head::run_exact(int member, Team& team, Matmul& matmul, const std::byte* x, int64_t r,
+                     decide::Pick* picks) {
+  float* const scores = scores_.as<float>() + member * kRowChunk * weights_->tile();
+  float* const all = exact_scores_.as<float>();
+  for (int64_t t; (t = team.claim()) < weights_->tiles();) {
+    matmul.run(member, *weights_, t, kRowBucket, false, x, scores);
+    std::copy_n(scores, weights_->width(t), all + t * weights_->tile());
+  }
+  team.barrier();
+  if (member == 0) {
+    const HeadRow& row = rows_[static_cast<size_t>(r)];
+    decide::TilePartial* const tiles = summaries_.as<decide::TilePartial>();
+    exact_.clear();
+    for (int64_t t = 0; t < select_tiles_; ++t) {
+      const int32_t id = static_cast<int32_t>(t * decide::kTileIds);
+      const int n = static_cast<int>(std::min<int64_t>(decide::kTileIds, weights_->rows() - id));
+      mask_excluded(row, id, n, all + id);
+      reduce_tile(all + id, n, id, row.sampler.temperature,
+                  (row.sampler.flags & decide::kWantEntropy) != 0, -1.0f, tiles + t);
+      for (int i = 0; i < n; ++i)
+        if (all[id + i] > -HUGE_VALF) exact_.push_back({all[id + i], id + i});
+    }
+    std::sort(exact_.begin(), exact_.end(), decide::before);
+    pick_truncated(row, tiles, exact_.data(), static_cast<int>(exact_.size()), true, &picks[r]);
+  }
+  team.barrier();
 }
 
 }  // namespace diffulex::cpu

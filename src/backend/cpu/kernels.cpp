@@ -1,204 +1,145 @@
 #include "backend/cpu/kernels.h"
 
+#include <algorithm>
+#include <cmath>
+
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "backend/cpu/kernels.cpp"
 #include <hwy/foreach_target.h>
 #include <hwy/highway.h>
 
-#include <cmath>
-
 #include "backend/cpu/simd-inl.h"
 
 HWY_BEFORE_NAMESPACE();
-namespace diffulex::cpu::HWY_NAMESPACE {
+namespace diffulex::cpu {
+namespace HWY_NAMESPACE {
 
-float sum_of_squares(const float* x, int n) {
-  const F f;
-  VF sum = hn::Zero(f);
-  float rest = 0;
-  for_each(
-      n, [&](int i) { const VF v = hn::LoadU(f, x + i); sum = hn::MulAdd(v, v, sum); }, [&](int i) { rest += x[i] * x[i]; });
-  return hn::GetLane(hn::SumOfLanes(f, sum)) + rest;
+template <class D>
+HWY_INLINE void store(D d, hn::VFromD<D> x, const RowOut& out, int64_t i) {
+  if (out.bf16 != nullptr)
+    store_bf16(d, x, out.bf16 + i);
+  else
+    hn::StoreU(x, d, out.f32 + i);
 }
 
-void Store(const float* x, int n, void* out, DType type) {
-  const F f;
-  if (type == DType::kF32) {
-    auto* to = static_cast<float*>(out);
-    for_each(n, [&](int i) { hn::StoreU(hn::LoadU(f, x + i), f, to + i); }, [&](int i) { to[i] = x[i]; });
-  } else {
-    auto* to = static_cast<uint16_t*>(out);
-    for_each(n, [&](int i) { store_bf16(f, hn::LoadU(f, x + i), to + i); }, [&](int i) { to[i] = to_bf16(x[i]); });
+HWY_INLINE float sum_of_squares(const float* x, int64_t n) {
+  const hn::ScalableTag<float> d;
+  const int64_t lanes = static_cast<int64_t>(hn::Lanes(d));
+  auto s0 = hn::Zero(d), s1 = hn::Zero(d);
+  int64_t i = 0;
+  for (; i + 2 * lanes <= n; i += 2 * lanes) {
+    const auto a = hn::LoadU(d, x + i), b = hn::LoadU(d, x + i + lanes);
+    s0 = hn::MulAdd(a, a, s0);
+    s1 = hn::MulAdd(b, b, s1);
   }
+  float sum = hn::GetLane(hn::SumOfLanes(d, hn::Add(s0, s1)));
+  for (; i < n; ++i) sum += x[i] * x[i];
+  return sum;
 }
 
-void Load(const void* x, DType type, int n, float* out) {
-  const F f;
-  if (type == DType::kF32) {
-    const auto* from = static_cast<const float*>(x);
-    for_each(n, [&](int i) { hn::StoreU(hn::LoadU(f, from + i), f, out + i); }, [&](int i) { out[i] = from[i]; });
-  } else {
-    const auto* from = static_cast<const uint16_t*>(x);
-    for_each(n, [&](int i) { hn::StoreU(load_bf16(f, from + i), f, out + i); }, [&](int i) { out[i] = from_bf16(from[i]); });
-  }
-}
-
-void RmsNorm(const float* x, const float* weight, int n, float eps, void* out, DType type) {
-  const F f;
-  const float r = 1.0f / std::sqrt(sum_of_squares(x, n) / static_cast<float>(n) + eps);
-  const VF scale = hn::Set(f, r);
-  const auto value = [&](int i) { return hn::Mul(hn::Mul(hn::LoadU(f, x + i), scale), hn::LoadU(f, weight + i)); };
-  if (type == DType::kF32) {
-    auto* to = static_cast<float*>(out);
-    for_each(n, [&](int i) { hn::StoreU(value(i), f, to + i); }, [&](int i) { to[i] = x[i] * r * weight[i]; });
-  } else {
-    auto* to = static_cast<uint16_t*>(out);
-    for_each(n, [&](int i) { store_bf16(f, value(i), to + i); }, [&](int i) { to[i] = to_bf16(x[i] * r * weight[i]); });
-  }
-}
-
-void NormRope(float* x, const float* weight, int n, float eps, const float* cos, const float* sin, float scale) {
-  const F f;
-  const int half = n / 2;
-  const float r = weight != nullptr ? 1.0f / std::sqrt(sum_of_squares(x, n) / static_cast<float>(n) + eps) : 1.0f;
-  const VF vr = hn::Set(f, r), vs = hn::Set(f, scale);
-  float *a = x, *b = x + half;
-  for_each(
-      half,
-      [&](int i) {
-        VF p = hn::Mul(hn::LoadU(f, a + i), vr), q = hn::Mul(hn::LoadU(f, b + i), vr);
-        if (weight != nullptr) {
-          p = hn::Mul(p, hn::LoadU(f, weight + i));
-          q = hn::Mul(q, hn::LoadU(f, weight + half + i));
-        }
-        const VF c = hn::LoadU(f, cos + i), s = hn::LoadU(f, sin + i);
-        hn::StoreU(hn::Mul(hn::NegMulAdd(q, s, hn::Mul(p, c)), vs), f, a + i);
-        hn::StoreU(hn::Mul(hn::MulAdd(p, s, hn::Mul(q, c)), vs), f, b + i);
-      },
-      [&](int i) {
-        const float p = a[i] * r * (weight != nullptr ? weight[i] : 1.0f);
-        const float q = b[i] * r * (weight != nullptr ? weight[half + i] : 1.0f);
-        a[i] = (p * cos[i] - q * sin[i]) * scale;
-        b[i] = (q * cos[i] + p * sin[i]) * scale;
+void norm_row_simd(const TiledRows& x, int64_t row, const float* bias, const float* weight,
+                   float eps, RowOut out) {
+  float sum = 0;
+  for (int64_t n = 0; n < x.cols; n += x.tile) {
+    float* const part = x.at(row, n);
+    if (bias != nullptr)
+      for_lanes(x.width(n), [&](auto d, int64_t i) HWY_ATTR {
+        hn::StoreU(hn::Add(hn::LoadU(d, part + i), hn::LoadU(d, bias + n + i)), d, part + i);
       });
-}
-
-void SwiGlu(const float* gate, const float* up, int n, void* out, DType type) {
-  const F f;
-  const auto value = [&](int i) {
-    const VF g = hn::LoadU(f, gate + i);
-    const VF e = hn::Exp(f, hn::Neg(hn::Abs(g)));  // in (0, 1]: no overflow on either side
-    const VF one = hn::Set(f, 1.0f);
-    const VF sigmoid = hn::Div(hn::IfThenElse(hn::Lt(g, hn::Zero(f)), e, one), hn::Add(one, e));
-    return hn::Mul(hn::Mul(g, sigmoid), hn::LoadU(f, up + i));
-  };
-  const auto scalar = [&](int i) { return gate[i] / (1.0f + std::exp(-gate[i])) * up[i]; };
-  if (type == DType::kF32) {
-    auto* to = static_cast<float*>(out);
-    for_each(n, [&](int i) { hn::StoreU(value(i), f, to + i); }, [&](int i) { to[i] = scalar(i); });
-  } else {
-    auto* to = static_cast<uint16_t*>(out);
-    for_each(n, [&](int i) { store_bf16(f, value(i), to + i); }, [&](int i) { to[i] = to_bf16(scalar(i)); });
+    sum += sum_of_squares(part, x.width(n));
+  }
+  const float scale = 1.0f / std::sqrt(sum / static_cast<float>(x.cols) + eps);
+  for (int64_t n = 0; n < x.cols; n += x.tile) {
+    const float* const part = x.at(row, n);
+    for_lanes(x.width(n), [&](auto d, int64_t i) HWY_ATTR {
+      const auto y = hn::Mul(hn::LoadU(d, part + i), hn::Set(d, scale));
+      store(d, hn::Mul(y, hn::LoadU(d, weight + n + i)), out, n + i);
+    });
   }
 }
 
-void AddBias(float* x, const float* bias, int n) {
-  const F f;
-  for_each(
-      n, [&](int i) { hn::StoreU(hn::Add(hn::LoadU(f, x + i), hn::LoadU(f, bias + i)), f, x + i); },
-      [&](int i) { x[i] += bias[i]; });
+void rotate_head_simd(const float* x, const float* bias, const float* weight, float eps,
+                      const float* angles, int dim, RowOut out) {
+  HWY_ALIGN float y[512];
+  const float* from = x;
+  if (bias != nullptr) {
+    for_lanes(dim, [&](auto d, int64_t i) HWY_ATTR {
+      hn::StoreU(hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, bias + i)), d, y + i);
+    });
+    from = y;
+  }
+  if (weight != nullptr) {
+    const float scale = 1.0f / std::sqrt(sum_of_squares(from, dim) / static_cast<float>(dim) + eps);
+    for_lanes(dim, [&](auto d, int64_t i) HWY_ATTR {
+      const auto v = hn::Mul(hn::LoadU(d, from + i), hn::Set(d, scale));
+      hn::StoreU(hn::Mul(v, hn::LoadU(d, weight + i)), d, y + i);
+    });
+    from = y;
+  }
+  if (angles == nullptr) {
+    for_lanes(dim, [&](auto d, int64_t i) HWY_ATTR { store(d, hn::LoadU(d, from + i), out, i); });
+    return;
+  }
+  const int half = dim / 2;
+  for_lanes(half, [&](auto d, int64_t i) HWY_ATTR {
+    const auto a = hn::LoadU(d, from + i), b = hn::LoadU(d, from + half + i);
+    const auto cosine = hn::LoadU(d, angles + i), sine = hn::LoadU(d, angles + half + i);
+    store(d, hn::NegMulAdd(b, sine, hn::Mul(a, cosine)), out, i);
+    store(d, hn::MulAdd(a, sine, hn::Mul(b, cosine)), out, half + i);
+  });
 }
 
-// Scales the logits, hides what is not finite, and finds the largest.
-float CleanTile(float* l, int n, float scale) {
-  const F f;
-  const VF hidden = hn::Set(f, -INFINITY), vs = hn::Set(f, scale);
-  VF top = hidden;
-  float rest = -INFINITY;
-  for_each(
-      n,
-      [&](int i) {
-        const VF raw = hn::LoadU(f, l + i);
-        const VF v = hn::IfThenElse(hn::IsFinite(raw), hn::Mul(raw, vs), hidden);
-        hn::StoreU(v, f, l + i);
-        top = hn::Max(top, v);
-      },
-      [&](int i) {
-        l[i] = std::isfinite(l[i]) ? l[i] * scale : -INFINITY;
-        rest = l[i] > rest ? l[i] : rest;
-      });
-  const float best = hn::GetLane(hn::MaxOfLanes(f, top));
-  return best > rest ? best : rest;
+void swiglu_row_simd(const float* gate, const float* up, int64_t n, RowOut out) {
+  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR {
+    const auto g = hn::LoadU(d, gate + i);
+    const auto e = exp2(d, hn::Mul(g, hn::Set(d, -kLog2E)));
+    const auto silu = hn::Div(g, hn::Add(hn::Set(d, 1.0f), e));
+    store(d, hn::Mul(silu, hn::LoadU(d, up + i)), out, i);
+  });
 }
 
-decide::TilePartial ReduceTile(float* l, int n, int32_t first_id, float scale, bool entropy, float* exps) {
-  const F f;
-  const float top = CleanTile(l, n, scale);
-  decide::TilePartial tile{top, -1, 0, 0, -1, 0};
-  if (top == -INFINITY) return tile;
-  for (int i = n; i-- > 0;)
-    if (l[i] == top) {
-      tile.argmax = first_id + i;
-      break;
-    }
-  const VF vt = hn::Set(f, top), floor = hn::Set(f, -80.0f);
-  VF sum = hn::Zero(f), weighted = hn::Zero(f);
-  float rest = 0, rest_weighted = 0;
-  for_each(
-      n,
-      [&](int i) {
-        const VF below = hn::Sub(hn::LoadU(f, l + i), vt);
-        const auto dead = hn::Lt(below, floor);  // exp would be 1e-35 and less
-        const VF e = hn::IfThenZeroElse(dead, hn::Exp(f, hn::Max(below, floor)));
-        sum = hn::Add(sum, e);
-        if (entropy) weighted = hn::MulAdd(e, hn::Max(below, floor), weighted);
-        if (exps != nullptr) hn::StoreU(e, f, exps + i);
-      },
-      [&](int i) {
-        const float below = l[i] - top;
-        const float e = below < -80.0f ? 0.0f : std::exp(below);
-        rest += e;
-        if (e > 0) rest_weighted += e * below;
-        if (exps != nullptr) exps[i] = e;
-      });
-  tile.sum = hn::GetLane(hn::SumOfLanes(f, sum)) + rest;
-  tile.weighted = entropy ? hn::GetLane(hn::SumOfLanes(f, weighted)) + rest_weighted : 0.0f;
-  return tile;
+void convert_row_simd(const float* x, int64_t n, RowOut out) {
+  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR { store(d, hn::LoadU(d, x + i), out, i); });
 }
 
-const char* SimdName() { return hwy::TargetName(HWY_TARGET); }
+void widen_row_simd(const uint16_t* x, int64_t n, float* out) {
+  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR { hn::StoreU(load_bf16(d, x + i), d, out + i); });
+}
 
-}  // namespace diffulex::cpu::HWY_NAMESPACE
+const char* kernel_target_simd() { return hwy::TargetName(HWY_TARGET); }
+
+}  // namespace HWY_NAMESPACE
+}  // namespace diffulex::cpu
 HWY_AFTER_NAMESPACE();
 
 #if HWY_ONCE
 namespace diffulex::cpu {
 
-HWY_EXPORT(RmsNorm);
-HWY_EXPORT(NormRope);
-HWY_EXPORT(SwiGlu);
-HWY_EXPORT(AddBias);
-HWY_EXPORT(Store);
-HWY_EXPORT(Load);
-HWY_EXPORT(ReduceTile);
-HWY_EXPORT(SimdName);
+HWY_EXPORT(norm_row_simd);
+HWY_EXPORT(rotate_head_simd);
+HWY_EXPORT(swiglu_row_simd);
+HWY_EXPORT(convert_row_simd);
+HWY_EXPORT(widen_row_simd);
+HWY_EXPORT(kernel_target_simd);
 
-void rms_norm(const float* x, const float* weight, int n, float eps, void* out, DType out_type) {
-  HWY_DYNAMIC_DISPATCH(RmsNorm)(x, weight, n, eps, out, out_type);
+void norm_row(const TiledRows& x, int64_t row, const float* bias, const float* weight, float eps,
+              RowOut out) {
+  HWY_DYNAMIC_DISPATCH(norm_row_simd)(x, row, bias, weight, eps, out);
 }
-void norm_rope(float* x, const float* norm_weight, int n, float eps, const float* cos, const float* sin, float scale) {
-  HWY_DYNAMIC_DISPATCH(NormRope)(x, norm_weight, n, eps, cos, sin, scale);
+void rotate_head(const float* x, const float* bias, const float* weight, float eps,
+                 const float* angles, int dim, RowOut out) {
+  HWY_DYNAMIC_DISPATCH(rotate_head_simd)(x, bias, weight, eps, angles, dim, out);
 }
-void swiglu(const float* gate, const float* up, int n, void* out, DType out_type) {
-  HWY_DYNAMIC_DISPATCH(SwiGlu)(gate, up, n, out, out_type);
+void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out) {
+  HWY_DYNAMIC_DISPATCH(swiglu_row_simd)(gate, up, n, out);
 }
-void add_bias(float* x, const float* bias, int n) { HWY_DYNAMIC_DISPATCH(AddBias)(x, bias, n); }
-void store(const float* x, int n, void* out, DType out_type) { HWY_DYNAMIC_DISPATCH(Store)(x, n, out, out_type); }
-void load(const void* x, DType type, int n, float* out) { HWY_DYNAMIC_DISPATCH(Load)(x, type, n, out); }
-decide::TilePartial reduce_tile(float* logits, int n, int32_t first_id, float scale, bool entropy, float* exps) {
-  return HWY_DYNAMIC_DISPATCH(ReduceTile)(logits, n, first_id, scale, entropy, exps);
+void convert_row(const float* x, int64_t n, RowOut out) {
+  HWY_DYNAMIC_DISPATCH(convert_row_simd)(x, n, out);
 }
-const char* simd_name() { return HWY_DYNAMIC_DISPATCH(SimdName)(); }
+void widen_row(const uint16_t* x, int64_t n, float* out) {
+  HWY_DYNAMIC_DISPATCH(widen_row_simd)(x, n, out);
+}
+const char* kernel_target() { return HWY_DYNAMIC_DISPATCH(kernel_target_simd)(); }
 
 }  // namespace diffulex::cpu
-#endif  // HWY_ONCE
+#endif

@@ -1,34 +1,54 @@
-// SIMD kernels, dispatched at run time to the best instruction set. Raw pointers; the callers check.
+// Element-wise work of the forward, one row at a time, on raw pointers. Every function picks the
+// instruction set at run time.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-
-#include "base/dtype.h"
-#include "decide/select.h"
 
 namespace diffulex::cpu {
 
-// out = x * rsqrt(mean(x^2) + eps) * weight, in f32, stored as `out_type`. [n]
-void rms_norm(const float* x, const float* weight, int n, float eps, void* out, DType out_type);
+// An f32 matrix cut into column tiles as matrix products write it: element (r, n) is
+// data[n / tile * tile_stride + r * width + n % tile], where width is `tile` but in a shorter last
+// tile.
+struct TiledRows {
+  float* data;
+  int64_t cols;
+  int64_t tile;         // columns of a tile
+  int64_t tile_stride;  // elements from one tile to the next
 
-// One head of a query or key: optional RMS norm over the head (norm_weight null: none), rotation of the pairs (i, i + n/2) by
-// cos[i], sin[i], and a scale; f32 in place. [n], cos and sin [n/2]
-void norm_rope(float* x, const float* norm_weight, int n, float eps, const float* cos, const float* sin, float scale);
+  int64_t width(int64_t n) const {
+    return n / tile == (cols - 1) / tile ? cols - n / tile * tile : tile;
+  }
+  float* at(int64_t row, int64_t n) const {
+    return data + n / tile * tile_stride + row * width(n) + n % tile;
+  }
+};
 
-// out = silu(gate) * up, stored as `out_type`. [n]
-void swiglu(const float* gate, const float* up, int n, void* out, DType out_type);
+// Output of a row: exactly one of the two is set.
+struct RowOut {
+  float* f32;
+  uint16_t* bf16;
+};
 
-void add_bias(float* x, const float* bias, int n);
+// out = x * rsqrt(mean(x^2) + eps) * weight. bias: added to x in place before, or null.
+void norm_row(const TiledRows& x, int64_t row, const float* bias, const float* weight, float eps,
+              RowOut out);
 
-// f32 <-> storage type. [n]
-void store(const float* x, int n, void* out, DType out_type);
-void load(const void* x, DType type, int n, float* out);
+// One head: x [dim] (+ bias), RMS norm when weight is set, rotation of the pairs (i, i + dim/2)
+// when angles is set (cosines [dim/2], then sines [dim/2]).
+void rotate_head(const float* x, const float* bias, const float* weight, float eps,
+                 const float* angles, int dim, RowOut out);
 
-// Reduces one row's logits over one tile, in place: multiplies by `scale` (1 / T), treats what is not finite as -inf, and leaves
-// exp(l - max) in `exps` when that is not null. n <= decide::kTileIds; ids are first_id + i.
-decide::TilePartial reduce_tile(float* logits, int n, int32_t first_id, float scale, bool entropy, float* exps);
+// out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]
+void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out);
 
-// Name of the instruction set in use, e.g. "AVX3".
-const char* simd_name();
+// out[i] = x[i], rounded where out is bf16.
+void convert_row(const float* x, int64_t n, RowOut out);
+
+// out[i] = x[i] widened.
+void widen_row(const uint16_t* x, int64_t n, float* out);
+
+// Part of the name of the instruction set that the functions above use, e.g. "AVX3_ZEN4".
+const char* kernel_target();
 
 }  // namespace diffulex::cpu

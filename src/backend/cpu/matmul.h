@@ -1,77 +1,65 @@
-// Matrix products with prepacked weights, by oneDNN. A weight is cut into column tiles of a fixed width, whatever the number of
-// threads, and each tile is computed by one thread: results do not depend on who computes them.
+// oneDNN matrix products of activation rows with one tile of a PackedMatrix, one thread each.
 #pragma once
 
-#include <cstdint>
+#include <atomic>
 #include <dnnl.hpp>
-#include <functional>
 #include <map>
+#include <memory>
 #include <tuple>
 #include <vector>
 
-#include "backend/cpu/buffer.h"
-#include "base/dtype.h"
-#include "model/weights.h"
+#include "backend/cpu/packed_matrix.h"
 
 namespace diffulex::cpu {
 
-inline constexpr int kMaxRows = 256;  // rows of one product; longer ones are cut
+// Rows go through a product in chunks of kRowChunk; what is left over is rounded up to kRowBucket,
+// so buffers hold a multiple of kRowBucket rows. The rows behind the last one are computed and
+// never read.
+inline constexpr int64_t kRowBucket = 8;
+inline constexpr int64_t kRowChunk = 128;
 
-enum class Write : uint8_t { kStore, kAdd };  // dst = a b, or dst += a b
+inline int64_t chunk_rows(int64_t rows,
+                          int64_t first) {  // rows of the chunk that begins at `first`, rounded
+  return std::min(kRowChunk, round_up(rows - first, kRowBucket));
+}
 
-// A weight [n, k], packed tile by tile.
-struct PackedMatrix {
-  int n = 0;
-  int k = 0;
-  int tile_n = 0;                   // columns of a tile; the last may be narrower
-  std::vector<dnnl::memory> tiles;  // each in oneDNN's own layout
-
-  int tile_count() const { return static_cast<int>(tiles.size()); }
-  int tile_width(int tile) const { return tile + 1 < tile_count() ? tile_n : n - tile * tile_n; }
-};
-
-// Rows [first, first + count) of a weight.
-struct RowRange {
-  const WeightView* view;
-  int64_t first;
-  int64_t count;
-};
-
-// pack() and prepare(): one thread. multiply(): members of a team, each with its own member number, after prepare().
+// Thread class: prepare() by the owner while no member runs; run() by any member, each with its own
+// number.
 class Matmul {
  public:
   Matmul(DType dtype, int members);
 
-  DType dtype() const { return dtype_; }
+  const dnnl::engine& engine() const { return engine_; }
 
-  // A tile whose rows come from several weights (q, k and v; gate and up), stacked in order.
-  void append_tile(PackedMatrix& matrix, const std::vector<RowRange>& rows);
+  // Makes what run() needs for products of `rows` rows with w. Cheap when it exists.
+  void prepare(const PackedMatrix& w, int64_t rows, bool accumulate);
 
-  // Makes the product of `rows` rows with this tile shape ready. Cheap when it is already.
-  void prepare(const PackedMatrix& matrix, int rows, int dst_stride, Write write);
-  // dst[r * dst_stride + c] (=|+=) sum_k src[r * k + .] * tile[c * k + .] for r < rows, c < tile width. rows <= kMaxRows.
-  // False when oneDNN failed.
-  bool multiply(int member, const PackedMatrix& matrix, int tile, const void* src, int rows, float* dst, int dst_stride,
-                Write write) const;
+  // y [rounded rows, width(t)] dense f32 = (accumulate ? y : 0) + x [rounded rows, cols] *
+  // transpose(tile t). rows: the chunk's, rounded. prepare() must have covered it.
+  void run(int member, const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate,
+           const void* x, float* y);
+
+  // True when a product has failed since the last call.
+  bool take_failure() { return failed_.exchange(false); }
+  uint64_t scratch_bytes() const;
 
  private:
-  struct Product {
-    dnnl::matmul primitive;
-    struct Arguments {
-      dnnl::memory src, dst, scratchpad;
-    };
-    std::vector<Arguments> members;
+  using Key = std::tuple<int64_t, int64_t, int64_t, bool>;  // rows, width, cols, accumulate
+  struct Member {
+    dnnl::memory x, y, scratch;
   };
-  using Key = std::tuple<int, int, int, int, Write>;  // rows, tile width, k, dst stride, write
-  dnnl::matmul::primitive_desc describe(int rows, int n, int k, int dst_stride, Write write,
-                                        const dnnl::memory::desc& weights) const;
+  struct Kernel {
+    dnnl::matmul primitive;
+    std::vector<Member> members;
+  };
+  void prepare_tile(const PackedMatrix& w, bool last, int64_t rows, bool accumulate);
 
   DType dtype_;
   dnnl::engine engine_;
-  std::vector<dnnl::stream> streams_;             // [members]
-  std::vector<Buffer<unsigned char>> scratch_;    // [members]
-  size_t scratch_bytes_ = 0;
-  std::map<Key, Product> products_;
+  std::vector<dnnl::stream> streams_;  // one per member
+  std::vector<Buffer> scratch_;        // one per member, as large as the hungriest kernel's
+  std::map<Key, Kernel> kernels_;
+  std::atomic<bool> failed_{false};
 };
 
 }  // namespace diffulex::cpu
