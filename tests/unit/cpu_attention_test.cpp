@@ -101,7 +101,7 @@ std::vector<float> run(const Case& c) {
     layer.out.bf16 = reinterpret_cast<uint16_t*>(out.data());
   const cpu::AttentionRequest request{unused, c.tokens, c.context, table.data(),
                                       {c.rule.mode, c.rule.g, c.rule.prompt, c.rule.padded, c.rule.hole ? 1 : 0}};
-  const cpu::AttentionScratch scratch(c.group, c.head_dim);
+  cpu::AttentionScratch scratch(c.group, c.head_dim);
   const int step = cpu::attention_item_rows(c.group);
   for (int first = 0; first < c.tokens; first += step)
     cpu::attend(kernels, layer, request, first, std::min(step, c.tokens - first), 0, scratch);
