@@ -35,7 +35,7 @@ class CpuGolden : public ::testing::Test {
   // Largest difference of the heads' logits from the golden rows; also counts rows whose greedy
   // token differs.
   double worst(cpu::CpuBackend& backend, const wire::StepPlan& plan, const Golden& g,
-               int* other_tokens) {
+               double tolerance, int* other_tokens) {
     std::vector<float> logits(plan.head_rows()->size() * 1024);
     backend.execute_tapped(plan, logits.data());
     const size_t rows = g.ids.size() - static_cast<size_t>(g.start);
