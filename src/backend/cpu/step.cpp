@@ -1,6 +1,7 @@
 #include "backend/cpu/step.h"
 
 #include <algorithm>
+#include <cstring>
 #include <string>
 
 #include "base/error.h"
@@ -45,6 +46,7 @@ Step::Step(const ArchSpec& arch, const BackendConfig& config)
   item_rows_ = attention_item_rows(group);
   const size_t requests_size = static_cast<size_t>(config.max_requests);
   const size_t rows = static_cast<size_t>(config.max_tokens);
+  rows_.resize(requests_size);
   row_request.reserve(rows);
   attention.reserve(requests_size);
   items.reserve(rows / static_cast<size_t>(item_rows_) + requests_size);
@@ -53,7 +55,7 @@ Step::Step(const ArchSpec& arch, const BackendConfig& config)
 }
 
 uint64_t Step::bytes() const {
-  return row_request.capacity() * sizeof(int32_t) +
+  return rows_.size() * sizeof(RequestRow) + row_request.capacity() * sizeof(int32_t) +
          attention.capacity() * sizeof(AttentionRequest) +
          items.capacity() * sizeof(AttentionItem) + head.capacity() * sizeof(HeadRow) +
          tables_.size() * sizeof(int32_t);
@@ -62,13 +64,13 @@ uint64_t Step::bytes() const {
 void Step::load(const wire::StepPlan& plan) {
   const std::span<const uint8_t> raw = view(plan.requests());
   require(raw.size() % sizeof(RequestRow) == 0, "requests have a broken size");
-  require(reinterpret_cast<uintptr_t>(raw.data()) % alignof(RequestRow) == 0,
-          "requests are not aligned");
-  requests = {reinterpret_cast<const RequestRow*>(raw.data()), raw.size() / sizeof(RequestRow)};
+  const size_t count = raw.size() / sizeof(RequestRow);
+  require(count <= static_cast<size_t>(config_.max_requests), "too many requests");
+  std::memcpy(rows_.data(), raw.data(), raw.size());  // the message may be less aligned than a row
+  requests = {rows_.data(), count};
   tokens = view(plan.tokens());
   head_rows = view(plan.head_rows());
   const std::span<const int32_t> pages = view(plan.pages());
-  require(requests.size() <= static_cast<size_t>(config_.max_requests), "too many requests");
   require(tokens.size() <= static_cast<size_t>(config_.max_tokens), "too many rows");
   require(head_rows.size() <= static_cast<size_t>(config_.max_head_rows), "too many head rows");
   for (const int32_t token : tokens)

@@ -47,9 +47,10 @@ class Step {
 
   const BackendConfig config_;
   const int vocabulary_;
-  const int64_t max_positions_;  // a row's position is below it
-  int32_t item_rows_;            // of the layer whose group is largest
-  std::vector<int32_t> tables_;  // [max_requests, max_pages_per_request], -1: not mapped
+  const int64_t max_positions_;   // a row's position is below it
+  int32_t item_rows_;             // of the layer whose group is largest
+  std::vector<RequestRow> rows_;  // [max_requests], what `requests` views
+  std::vector<int32_t> tables_;   // [max_requests, max_pages_per_request], -1: not mapped
 };
 
 }  // namespace diffulex::cpu
