@@ -6,7 +6,7 @@
 #include <random>
 
 #include "backend/cpu/candidates.h"
-#include "backend/cpu/kernels.h"
+#include "backend/cpu/select_kernels.h"
 #include "decide/select.h"
 
 namespace diffulex {
@@ -15,35 +15,27 @@ namespace {
 using decide::Pick;
 using decide::SamplerParams;
 
-// As the head does it, for one row.
+// As the head does it, for one row, with few candidates.
 Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position = 3, int32_t step = 5) {
+  const bool truncates = s.temperature > 0 && (s.top_k > 0 || s.top_p < 1);
   std::vector<decide::TilePartial> tiles;
-  std::vector<float> exps(decide::kTileIds);
-  std::vector<cpu::CandidateLists> lists(2);
-  for (auto& list : lists) list.reset(1);
+  cpu::Candidates lists[2] = {cpu::Candidates(1024), cpu::Candidates(1024)};
   const int n = static_cast<int>(logits.size());
   for (int first = 0, t = 0; first < n; first += decide::kTileIds, ++t) {
     const int width = std::min(decide::kTileIds, n - first);
     float* l = logits.data() + first;
-    auto tile = cpu::reduce_tile(l, width, first, s.temperature > 0 ? 1 / s.temperature : 1, (s.flags & decide::kWantEntropy) != 0, exps.data());
-    lists[static_cast<size_t>(t % 2)].offer(0, l, width, first);
-    const float target = decide::uniform(decide::row_draw(s, position, step, t).v[0]) * tile.sum;
-    float cumulative = 0;
-    for (int i = 0; i < width && tile.sum > 0; ++i) {
-      cumulative += exps[static_cast<size_t>(i)];
-      tile.sampled = first + i;
-      tile.sampled_logit = l[i];
-      if (target < cumulative) break;
-    }
-    tiles.push_back(tile);
+    const float u = s.temperature > 0 && !truncates ? decide::uniform(decide::row_draw(s, position, step, t).v[0]) : -1.0f;
+    tiles.emplace_back();
+    cpu::reduce_tile(l, width, first, s.temperature, (s.flags & decide::kWantEntropy) != 0, u, &tiles.back());
+    lists[t % 2].add(l, width, first);
   }
   const int count = static_cast<int>(tiles.size());
-  if (s.temperature <= 0 || (s.top_k <= 0 && s.top_p >= 1)) return decide::pick_from_tiles(tiles.data(), count, s, position, step);
+  if (!truncates) return decide::pick_from_tiles(tiles.data(), count, s, position, step);
   const auto sums = decide::sum_tiles(tiles.data(), count);
-  bool complete = false;
-  const auto sorted = cpu::merge_candidates(lists, 0, n, &complete);
-  const int kept = decide::kept_candidates(sorted.data(), static_cast<int>(sorted.size()), complete, sums, s);
-  return kept < 0 ? Pick{-2, 0, 0} : decide::pick_from_candidates(sorted.data(), kept, sums, s, position, step);
+  lists[0].add(lists[1]);
+  lists[0].rank();
+  const int kept = decide::kept_candidates(lists[0].data(), lists[0].size(), lists[0].complete(), sums, s);
+  return kept < 0 ? Pick{-2, 0, 0} : decide::pick_from_candidates(lists[0].data(), kept, sums, s, position, step);
 }
 
 SamplerParams greedy(uint32_t flags = 0) { return {0, 1, 0, flags, 0}; }

@@ -69,6 +69,9 @@ void product(const float* a, int64_t lda, const float* b, int64_t ldb, int rows,
   for (; r + kRegisterRows <= rows; r += kRegisterRows)
     product_rows<kRegisterRows, kScaled>(a + r * lda, lda, b, ldb, depth, columns, c + r * ldc, ldc,
                                          kScaled ? scale + r : nullptr);
+  for (; r + 4 <= rows; r += 4)
+    product_rows<4, kScaled>(a + r * lda, lda, b, ldb, depth, columns, c + r * ldc, ldc,
+                             kScaled ? scale + r : nullptr);
   for (; r < rows; ++r)
     product_rows<1, kScaled>(a + r * lda, lda, b, ldb, depth, columns, c + r * ldc, ldc,
                              kScaled ? scale + r : nullptr);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/cpu/isa.h"
 #include "base/error.h"
 #include "decide/multi_block.h"
 
@@ -9,20 +10,11 @@ namespace diffulex::cpu {
 
 namespace {
 
-bool has_bf16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
-         __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0;
-#else
-  return false;
-#endif
-}
-
 void check(const ArchSpec& arch, const BackendConfig& config) {
   const auto unsupported = [](const char* what) { throw Error(DIFFULEX_E_UNSUPPORTED, what); };
   if (config.weight_dtype == DType::kF16 || config.kv_dtype == DType::kF16)
     unsupported("the CPU backend computes with f32 or bf16");
-  if (config.weight_dtype == DType::kBF16 && !has_bf16())
+  if (config.weight_dtype == DType::kBF16 && !has_avx512_bf16())
     unsupported("this processor does not multiply bf16");
   for (const LayerSpec& layer : arch.layers) {
     if (layer.head_dim < 16 || layer.head_dim > kMaxHeadDim || layer.head_dim % 8 != 0)
@@ -42,7 +34,7 @@ BackendConfig checked(const ArchSpec& arch, const BackendConfig& config) {
 
 }  // namespace
 
-DType best_weight_dtype() { return has_bf16() ? DType::kBF16 : DType::kF32; }
+DType best_weight_dtype() { return has_avx512_bf16() ? DType::kBF16 : DType::kF32; }
 
 MemoryPlan plan_memory(const ArchSpec& arch, const BackendConfig& config) {
   check(arch, config);
