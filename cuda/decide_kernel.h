@@ -4,6 +4,7 @@
 
 #include "decide/select.h"
 #include "decide/state.h"
+#include "decide/visibility.h"
 
 namespace diffulex::cuda {
 

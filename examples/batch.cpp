@@ -13,7 +13,7 @@ struct Destroy {
   void operator()(diffulex_engine* engine) const { diffulex_engine_destroy(engine); }
 };
 
-bool failed(const char* what, diffulex_status status, diffulex_error* error) {
+bool failed(const char* what, diffulex_status status, diffulex_error* const& error) {
   if (status >= 0) return false;
   std::fprintf(stderr, "%s: %s\n", what, diffulex_error_message(error));
   diffulex_error_free(error);

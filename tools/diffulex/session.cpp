@@ -27,7 +27,7 @@ diffulex_dtype dtype_of(const std::string& name) {
 
 }  // namespace
 
-void check(diffulex_status status, diffulex_error* error) {
+void check(diffulex_status status, diffulex_error* const& error) {
   if (status >= 0) return;
   std::string message = diffulex_error_message(error);
   if (message.empty()) message = diffulex_status_name(status);

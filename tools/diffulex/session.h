@@ -16,8 +16,8 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Throws when status is an error; frees the error either way.
-void check(diffulex_status status, diffulex_error* error);
+// Throws when status is an error; frees the error. By reference: the call that fills it may be an argument beside it.
+void check(diffulex_status status, diffulex_error* const& error);
 
 struct EngineOptions {
   std::string model, strategy, dtype = "auto";
