@@ -1,4 +1,5 @@
-// What a step decides for one request, as host and device both run it: open, select, draw, accept, commit, move.
+// What a step decides for one request, as host and device both run it: open, select, draw, accept,
+// commit, move.
 #pragma once
 
 #include "cuda/decide_kernel.h"
@@ -24,7 +25,8 @@ DIFFULEX_HD inline void decide_one(const DecideBatch& b, int i) {
     for (int offset = w.blocks[slot].editable_start; offset < end; ++offset) {
       const int at = slot * p.block_size + offset;
       if (tokens[at] != p.mask_token) continue;
-      const decide::TilePartial* row = b.partials + (static_cast<long>(i) * b.stride + at) * b.tiles;
+      const decide::TilePartial* row =
+          b.partials + (static_cast<long>(i) * b.stride + at) * b.tiles;
       picks[n++] = decide::pick_from_tiles(row, b.tiles, b.samplers[i], w.left + at, w.forwards);
     }
   }

@@ -13,8 +13,8 @@ __global__ void decide_kernel(DecideBatch batch) {
 }
 
 // The selection from candidates has no caller on the device yet; this keeps it compiling there.
-__global__ void candidates_kernel(const decide::Candidate* sorted, int count, decide::RowSums row, decide::SamplerParams sampler,
-                                  decide::Pick* out) {
+__global__ void candidates_kernel(const decide::Candidate* sorted, int count, decide::RowSums row,
+                                  decide::SamplerParams sampler, decide::Pick* out) {
   const int kept = decide::kept_candidates(sorted, count, true, row, sampler);
   *out = decide::pick_from_candidates(sorted, kept, row, sampler, 0, 0);
 }

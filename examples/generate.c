@@ -11,14 +11,18 @@ static int fail(const char* what, diffulex_error* error) {
 }
 
 /* The prompt in the model's chat format; the caller frees it. */
-static char* render(const diffulex_engine* engine, const char* question, size_t* size, diffulex_error** error) {
+static char* render(const diffulex_engine* engine, const char* question, size_t* size,
+                    diffulex_error** error) {
   const diffulex_tokenizer* tokenizer = diffulex_engine_tokenizer(engine);
   const diffulex_message message = {"user", question};
   char* text;
   /* The first call tells the size. */
-  if (diffulex_tokenizer_render_chat(tokenizer, &message, 1, NULL, NULL, 0, size, NULL) != DIFFULEX_E_BUFFER_TOO_SMALL) *size = 0;
+  if (diffulex_tokenizer_render_chat(tokenizer, &message, 1, NULL, NULL, 0, size, NULL) !=
+      DIFFULEX_E_BUFFER_TOO_SMALL)
+    *size = 0;
   text = malloc(*size + 1);
-  if (text != NULL && diffulex_tokenizer_render_chat(tokenizer, &message, 1, NULL, text, *size, size, error) < 0) {
+  if (text != NULL &&
+      diffulex_tokenizer_render_chat(tokenizer, &message, 1, NULL, text, *size, size, error) < 0) {
     free(text);
     text = NULL;
   }
@@ -55,7 +59,8 @@ int main(int argc, char** argv) {
   while ((status = diffulex_engine_step(engine, &error)) == DIFFULEX_OK) {
     char text[1024];
     /* Committed text only ever grows: read on from where the last read ended. */
-    if (diffulex_request_read_text(engine, request, shown, text, sizeof text, &size, &error) < 0) return fail("read", error);
+    if (diffulex_request_read_text(engine, request, shown, text, sizeof text, &size, &error) < 0)
+      return fail("read", error);
     fwrite(text, 1, size, stdout);
     fflush(stdout);
     shown += size;

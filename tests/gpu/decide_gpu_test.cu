@@ -1,4 +1,5 @@
-// The decision functions on the device against the same functions on the host, over random requests and many steps.
+// The decision functions on the device against the same functions on the host, over random requests
+// and many steps.
 #include <cuda_runtime.h>
 
 #include <cstdio>
@@ -35,7 +36,8 @@ bool same(const Mirror<T>& m) {
 }  // namespace
 
 int main() {
-  constexpr int kCount = 257, kBlock = 8, kBuffer = 4, kStride = kBlock * kBuffer, kTiles = 3, kSteps = 60, kMask = 999;
+  constexpr int kCount = 257, kBlock = 8, kBuffer = 4, kStride = kBlock * kBuffer, kTiles = 3,
+                kSteps = 60, kMask = 999;
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::printf("no CUDA device: nothing was tested\n");
@@ -61,20 +63,34 @@ int main() {
     w.limit = w.left + 1 + static_cast<int>(rng() % 200);
     w.limit_reason = decide::kMaxTokens;
     w.first_stop = w.stop_index = -1;
-    for (int s = 0; s < kBuffer; ++s) w.blocks[s].masks = static_cast<uint16_t>(decide::counted_positions(p, w, s));
+    for (int s = 0; s < kBuffer; ++s)
+      w.blocks[s].masks = static_cast<uint16_t>(decide::counted_positions(p, w, s));
     samplers.host[i] = {0, 1, 0, 0, rng()};
     rules.host[i] = {static_cast<int>(rng() % 5), kBlock, 20, 24, 1};
     for (int t = 0; t < kStride; ++t) tokens.host[i * kStride + t] = kMask;
   }
-  params.up(), windows.up(), tokens.up(), samplers.up(), rules.up(), picks.up(), ranges.up(), draws.up();
-  const cuda::DecideBatch on_device{kCount, kStride, kTiles, params.device, windows.device, tokens.device, partials.device,
-                                    samplers.device, picks.device, rules.device, ranges.device, draws.device};
-  const cuda::DecideBatch on_host{kCount, kStride, kTiles, params.host.data(), windows.host.data(), tokens.host.data(),
-                                  partials.host.data(), samplers.host.data(), picks.host.data(), rules.host.data(),
-                                  ranges.host.data(), draws.host.data()};
+  params.up(), windows.up(), tokens.up(), samplers.up(), rules.up(), picks.up(), ranges.up(),
+      draws.up();
+  const cuda::DecideBatch on_device{kCount,         kStride,       kTiles,          params.device,
+                                    windows.device, tokens.device, partials.device, samplers.device,
+                                    picks.device,   rules.device,  ranges.device,   draws.device};
+  const cuda::DecideBatch on_host{kCount,
+                                  kStride,
+                                  kTiles,
+                                  params.host.data(),
+                                  windows.host.data(),
+                                  tokens.host.data(),
+                                  partials.host.data(),
+                                  samplers.host.data(),
+                                  picks.host.data(),
+                                  rules.host.data(),
+                                  ranges.host.data(),
+                                  draws.host.data()};
   for (int step = 0; step < kSteps; ++step) {
-    // Powers of two: sums and their quotients are exact, so that the two sides may be compared bit by bit.
-    for (decide::TilePartial& t : partials.host) t = {0.0f, static_cast<int>(rng() % 100), static_cast<float>(1 << (rng() % 2)), 0, 0, 0};
+    // Powers of two: sums and their quotients are exact, so that the two sides may be compared bit
+    // by bit.
+    for (decide::TilePartial& t : partials.host)
+      t = {0.0f, static_cast<int>(rng() % 100), static_cast<float>(1 << (rng() % 2)), 0, 0, 0};
     partials.up();
     if (cuda::launch_decide(on_device) != 0 || cudaDeviceSynchronize() != cudaSuccess) {
       std::printf("the kernel failed: %s\n", cudaGetErrorString(cudaGetLastError()));

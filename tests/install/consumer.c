@@ -10,7 +10,8 @@ static int fail(const char* what, diffulex_error* error) {
 }
 
 int main(int argc, char** argv) {
-  const char prompt[] = "<|im_start|>user\nSort the list: 9, 3, 5<|im_end|>\n<|im_start|>assistant\n";
+  const char prompt[] =
+      "<|im_start|>user\nSort the list: 9, 3, 5<|im_end|>\n<|im_start|>assistant\n";
   diffulex_engine_config config;
   diffulex_engine* engine = NULL;
   diffulex_error* error = NULL;
@@ -22,9 +23,11 @@ int main(int argc, char** argv) {
   diffulex_engine_config_init(&config, sizeof config);
   config.model_dir = argv[1];
   if (diffulex_engine_create(&config, &engine, &error) < 0) return fail("create", error);
-  if (diffulex_request_submit_text(engine, prompt, sizeof prompt - 1, NULL, &request, &error) < 0) return fail("submit", error);
+  if (diffulex_request_submit_text(engine, prompt, sizeof prompt - 1, NULL, &request, &error) < 0)
+    return fail("submit", error);
   while (diffulex_engine_step(engine, &error) == DIFFULEX_OK) continue;
-  if (diffulex_request_read_text(engine, request, 0, text, sizeof text, &size, &error) < 0) return fail("read", error);
+  if (diffulex_request_read_text(engine, request, 0, text, sizeof text, &size, &error) < 0)
+    return fail("read", error);
   diffulex_engine_destroy(engine);
   printf("%.*s\n", (int)size, text);
   return size == 7 && memcmp(text, "3, 5, 9", 7) == 0 ? 0 : 4;

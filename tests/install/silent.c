@@ -1,10 +1,12 @@
-/* Uses the library with its standard streams closed or watched: whatever it writes there shows up. */
+/* Uses the library with its standard streams closed or watched: whatever it writes there shows up.
+ */
 #include <diffulex.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
-/* argv[1]: model; argv[2]: "closed" closes 0, 1 and 2 and lets ordinary files take their numbers; "open" leaves them. */
+/* argv[1]: model; argv[2]: "closed" closes 0, 1 and 2 and lets ordinary files take their numbers;
+ * "open" leaves them. */
 int main(int argc, char** argv) {
   diffulex_engine_config config;
   diffulex_engine* engine = NULL;

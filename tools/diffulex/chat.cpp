@@ -26,8 +26,8 @@ void answer(Session& session, const Options& options, Session::Turns& turns) {
   turns.emplace_back("assistant", View(session, kind, false).run(id));
   const diffulex_request_info info = session.info(id);
   if (kind == ViewKind::kLive && !options.engine.quiet)
-    std::printf("\x1b[2m%u prompt tokens, %u from the cache, %u output tokens, %s\x1b[0m\n", info.prompt_len, info.cached_len,
-                info.committed_len, finish_name(info.finish));
+    std::printf("\x1b[2m%u prompt tokens, %u from the cache, %u output tokens, %s\x1b[0m\n",
+                info.prompt_len, info.cached_len, info.committed_len, finish_name(info.finish));
   (void)diffulex_request_release(session.engine(), id);
 }
 
@@ -63,7 +63,8 @@ Run add_chat(CLI::App& app) {
   options->engine.add_to(app);
   options->sampling.add_to(app);
   app.add_option("--system", options->system, "system message");
-  app.add_option("--view", options->view, "how to show the denoising")->check(CLI::IsMember({"auto", "live", "plain", "none"}));
+  app.add_option("--view", options->view, "how to show the denoising")
+      ->check(CLI::IsMember({"auto", "live", "plain", "none"}));
   return [options] { return run(*options); };
 }
 

@@ -51,9 +51,13 @@ int run(const Options& options) {
   const ViewKind kind = options.json ? ViewKind::kNone : view_kind(options.view);
   diffulex_request_params params = options.sampling.params();
   if (kind == ViewKind::kLive) params.flags |= DIFFULEX_REQUEST_TRACK_SLOTS;
-  const diffulex_request_id id = session.submit(options.raw ? prompt : session.render(turns), params);
+  const diffulex_request_id id =
+      session.submit(options.raw ? prompt : session.render(turns), params);
   const std::string text = View(session, kind, !options.engine.quiet).run(id);
-  if (options.json) std::printf("%s\n", result_of(session, id, text).dump(2, ' ', false, nlohmann::json::error_handler_t::replace).c_str());
+  if (options.json)
+    std::printf("%s\n", result_of(session, id, text)
+                            .dump(2, ' ', false, nlohmann::json::error_handler_t::replace)
+                            .c_str());
   return session.info(id).finish == DIFFULEX_FINISH_ERROR ? 1 : 0;
 }
 
@@ -68,7 +72,8 @@ Run add_generate(CLI::App& app) {
   app.add_option("--system", options->system, "system message");
   app.add_flag("--raw", options->raw, "no chat template: the prompt as it is");
   app.add_flag("--json", options->json, "prints the result as JSON");
-  app.add_option("--view", options->view, "how to show the denoising")->check(CLI::IsMember({"auto", "live", "plain", "none"}));
+  app.add_option("--view", options->view, "how to show the denoising")
+      ->check(CLI::IsMember({"auto", "live", "plain", "none"}));
   return [options] { return run(*options); };
 }
 

@@ -15,7 +15,8 @@ int32_t show_progress(const diffulex_progress* progress, void*) {
   const int filled = static_cast<int>(progress->fraction * kWidth);
   std::string bar;
   for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
-  std::fprintf(stderr, "\r\x1b[Kloading %s %3d %%", bar.c_str(), static_cast<int>(progress->fraction * 100));
+  std::fprintf(stderr, "\r\x1b[Kloading %s %3d %%", bar.c_str(),
+               static_cast<int>(progress->fraction * 100));
   if (progress->fraction >= 1) std::fprintf(stderr, "\r\x1b[K");
   return interrupted() ? 1 : 0;
 }
@@ -39,12 +40,17 @@ void EngineOptions::add_to(CLI::App& app, bool model_required) {
   auto* m = app.add_option("-m,--model", model, "Hugging Face checkpoint directory");
   if (model_required) m->required();
   app.add_option("--strategy", strategy, "decoding strategy (default: the model family's)");
-  app.add_option("--dtype", dtype, "compute type of the weights")->check(CLI::IsMember({"auto", "f32", "bf16"}));
-  app.add_option("--block-size", block_size, "tokens of a diffusion block (default: the checkpoint's)");
-  app.add_option("--buffer-blocks", buffer_blocks, "blocks denoised at once (default: the library's)");
+  app.add_option("--dtype", dtype, "compute type of the weights")
+      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  app.add_option("--block-size", block_size,
+                 "tokens of a diffusion block (default: the checkpoint's)");
+  app.add_option("--buffer-blocks", buffer_blocks,
+                 "blocks denoised at once (default: the library's)");
   app.add_option("--threads", threads, "compute threads (default: one per core)");
-  app.add_option("--set", engine_set, "engine option key=value; see 'inspect'")->allow_extra_args(false);
-  app.add_option("--strategy-set", strategy_set, "strategy option key=value; see 'inspect'")->allow_extra_args(false);
+  app.add_option("--set", engine_set, "engine option key=value; see 'inspect'")
+      ->allow_extra_args(false);
+  app.add_option("--strategy-set", strategy_set, "strategy option key=value; see 'inspect'")
+      ->allow_extra_args(false);
   app.add_flag("-q,--quiet", quiet, "no progress bar, no status lines");
 }
 
@@ -67,7 +73,8 @@ diffulex_request_params SamplingOptions::params() const {
   return params;
 }
 
-std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items, std::vector<std::pair<std::string, std::string>>& store) {
+std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items,
+                                       std::vector<std::pair<std::string, std::string>>& store) {
   for (const std::string& item : items) {
     const size_t equals = item.find('=');
     if (equals == std::string::npos) throw Failure("'" + item + "' is not key=value");
@@ -110,18 +117,22 @@ std::string Session::render(const Turns& turns) const {
   size_t size = 0;
   if (tokenizer() == nullptr) throw Failure("the model has no tokenizer");
   // First how long it is, then the text.
-  const diffulex_status status =
-      diffulex_tokenizer_render_chat(tokenizer(), messages.data(), messages.size(), nullptr, nullptr, 0, &size, nullptr);
+  const diffulex_status status = diffulex_tokenizer_render_chat(
+      tokenizer(), messages.data(), messages.size(), nullptr, nullptr, 0, &size, nullptr);
   if (status == DIFFULEX_E_BUFFER_TOO_SMALL) out.resize(size);
   diffulex_error* error = nullptr;
-  check(diffulex_tokenizer_render_chat(tokenizer(), messages.data(), messages.size(), nullptr, out.data(), out.size(), &size, &error), error);
+  check(diffulex_tokenizer_render_chat(tokenizer(), messages.data(), messages.size(), nullptr,
+                                       out.data(), out.size(), &size, &error),
+        error);
   return out;
 }
 
-diffulex_request_id Session::submit(const std::string& prompt, const diffulex_request_params& params) {
+diffulex_request_id Session::submit(const std::string& prompt,
+                                    const diffulex_request_params& params) {
   diffulex_request_id id = 0;
   diffulex_error* error = nullptr;
-  check(diffulex_request_submit_text(engine(), prompt.data(), prompt.size(), &params, &id, &error), error);
+  check(diffulex_request_submit_text(engine(), prompt.data(), prompt.size(), &params, &id, &error),
+        error);
   return id;
 }
 
@@ -147,7 +158,8 @@ std::string Session::text(diffulex_request_id id, size_t offset) const {
   size_t size = 0;
   do {
     diffulex_error* error = nullptr;
-    status = diffulex_request_read_text(engine(), id, offset + out.size(), piece, sizeof(piece), &size, &error);
+    status = diffulex_request_read_text(engine(), id, offset + out.size(), piece, sizeof(piece),
+                                        &size, &error);
     check(status, error);
     out.append(piece, size);
   } while (size == sizeof(piece));
@@ -157,21 +169,32 @@ std::string Session::text(diffulex_request_id id, size_t offset) const {
 std::string Session::token_text(diffulex_token token) const {
   char piece[512];
   size_t size = 0;
-  if (diffulex_tokenizer_decode(tokenizer(), &token, 1, 0, piece, sizeof(piece), &size, nullptr) < 0) return "?";
+  if (diffulex_tokenizer_decode(tokenizer(), &token, 1, 0, piece, sizeof(piece), &size, nullptr) <
+      0)
+    return "?";
   return {piece, size};
 }
 
 const char* finish_name(diffulex_finish finish) {
   switch (finish) {
-    case DIFFULEX_FINISH_NONE: return "none";
-    case DIFFULEX_FINISH_EOS: return "eos";
-    case DIFFULEX_FINISH_STOP_TOKEN: return "stop_token";
-    case DIFFULEX_FINISH_MAX_TOKENS: return "max_tokens";
-    case DIFFULEX_FINISH_CONTEXT: return "context";
-    case DIFFULEX_FINISH_MAX_STEPS: return "max_steps";
-    case DIFFULEX_FINISH_ABORTED: return "aborted";
-    case DIFFULEX_FINISH_ERROR: return "error";
-    default: return "unknown";
+    case DIFFULEX_FINISH_NONE:
+      return "none";
+    case DIFFULEX_FINISH_EOS:
+      return "eos";
+    case DIFFULEX_FINISH_STOP_TOKEN:
+      return "stop_token";
+    case DIFFULEX_FINISH_MAX_TOKENS:
+      return "max_tokens";
+    case DIFFULEX_FINISH_CONTEXT:
+      return "context";
+    case DIFFULEX_FINISH_MAX_STEPS:
+      return "max_steps";
+    case DIFFULEX_FINISH_ABORTED:
+      return "aborted";
+    case DIFFULEX_FINISH_ERROR:
+      return "error";
+    default:
+      return "unknown";
   }
 }
 

@@ -16,7 +16,8 @@ struct Failure : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Throws when status is an error; frees the error. By reference: the call that fills it may be an argument beside it.
+// Throws when status is an error; frees the error. By reference: the call that fills it may be an
+// argument beside it.
 void check(diffulex_status status, diffulex_error* const& error);
 
 struct EngineOptions {
@@ -45,7 +46,8 @@ class Config {
   diffulex_engine_config config;
 
  private:
-  static std::vector<diffulex_kv> pairs(const std::vector<std::string>& items, std::vector<std::pair<std::string, std::string>>& store);
+  static std::vector<diffulex_kv> pairs(const std::vector<std::string>& items,
+                                        std::vector<std::pair<std::string, std::string>>& store);
   std::string model_, strategy_;
   std::vector<std::pair<std::string, std::string>> engine_text_, strategy_text_;
   std::vector<diffulex_kv> engine_, strategy_options_;

@@ -11,7 +11,9 @@ namespace diffulex_command {
 namespace {
 
 uint64_t now_ns() {
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count());
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
+                                   std::chrono::steady_clock::now().time_since_epoch())
+                                   .count());
 }
 
 // Colour of a slot: committed plain, tentative by confidence, empty dim.
@@ -81,10 +83,14 @@ std::string View::canvas(int columns) {
 std::string View::status(const diffulex_request_info& info, bool last) const {
   const double seconds = static_cast<double>(now_ns() - started_ns_) * 1e-9;
   char line[256];
-  std::snprintf(line, sizeof(line), "step %u | %u blocks active | %u tokens | %.2f tokens per denoising forward | %.0f tokens/s%s%s",
-                info.steps, info.active_blocks, info.committed_len,
-                info.denoise_steps > 0 ? static_cast<double>(info.committed_len) / info.denoise_steps : 0.0,
-                seconds > 0 ? info.committed_len / seconds : 0.0, last ? " | " : "", last ? finish_name(info.finish) : "");
+  std::snprintf(
+      line, sizeof(line),
+      "step %u | %u blocks active | %u tokens | %.2f tokens per denoising forward | %.0f "
+      "tokens/s%s%s",
+      info.steps, info.active_blocks, info.committed_len,
+      info.denoise_steps > 0 ? static_cast<double>(info.committed_len) / info.denoise_steps : 0.0,
+      seconds > 0 ? info.committed_len / seconds : 0.0, last ? " | " : "",
+      last ? finish_name(info.finish) : "");
   return line;
 }
 
@@ -94,16 +100,21 @@ void View::draw(diffulex_request_id id, bool last) {
   const int columns = terminal_columns();
   if (last) {
     std::printf("%s\n", session_.text(id).c_str());
-    if (status_line_) std::printf("%s%s%s\n", colours_wanted() ? "\x1b[2m" : "", status(info, true).c_str(), colours_wanted() ? "\x1b[0m" : "");
+    if (status_line_)
+      std::printf("%s%s%s\n", colours_wanted() ? "\x1b[2m" : "", status(info, true).c_str(),
+                  colours_wanted() ? "\x1b[0m" : "");
     std::fflush(stdout);
     return;
   }
   snapshot_.struct_size = sizeof(snapshot_);
   diffulex_error* error = nullptr;
-  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, nullptr, 0, 0, nullptr, 0, 0, &error), error);
+  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, nullptr, 0, 0, nullptr, 0, 0,
+                                  &error),
+        error);
   slots_.resize(snapshot_.slot_count);
   blocks_.resize(snapshot_.block_count);
-  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, slots_.data(), sizeof(diffulex_slot), slots_.size(), blocks_.data(),
+  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, slots_.data(),
+                                  sizeof(diffulex_slot), slots_.size(), blocks_.data(),
                                   sizeof(diffulex_block), blocks_.size(), &error),
         error);
   const std::string picture = canvas(columns);

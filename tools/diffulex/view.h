@@ -1,4 +1,5 @@
-// How a running request is shown: live (the canvas, redrawn after each step), plain (committed text as it comes), or not at all.
+// How a running request is shown: live (the canvas, redrawn after each step), plain (committed text
+// as it comes), or not at all.
 #pragma once
 
 #include <string>
@@ -14,7 +15,8 @@ ViewKind view_kind(const std::string& name);  // "auto": live on a terminal, pla
 // Runs a request to its end under a view; returns its committed text.
 class View {
  public:
-  View(Session& session, ViewKind kind, bool status_line) : session_(session), kind_(kind), status_line_(status_line) {}
+  View(Session& session, ViewKind kind, bool status_line)
+      : session_(session), kind_(kind), status_line_(status_line) {}
   std::string run(diffulex_request_id id);
 
  private:
