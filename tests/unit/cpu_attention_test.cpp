@@ -67,15 +67,20 @@ std::vector<float> run(const Case& c) {
   const auto d = static_cast<size_t>(c.head_dim);
   const int pages = (c.context + c.page_size - 1) / c.page_size;
   const int unused = 3;  // rows of other requests before and behind
-  const size_t vectors = static_cast<size_t>(c.tokens * c.group), before = static_cast<size_t>(unused * c.group) * d;
-  Storage k_pages(static_cast<size_t>(2 * pages + 1) * static_cast<size_t>(c.page_size) * d, c.kv), v_pages = k_pages;
+  const size_t vectors = static_cast<size_t>(c.tokens * c.group),
+               before = static_cast<size_t>(unused * c.group) * d;
+  Storage k_pages(static_cast<size_t>(2 * pages + 1) * static_cast<size_t>(c.page_size) * d, c.kv),
+      v_pages = k_pages;
   Storage k_new(static_cast<size_t>(c.tokens + 2 * unused) * d, c.kv), v_new = k_new;
   Storage q(2 * before + vectors * d, kernels.query_dtype), out(2 * before + vectors * d, c.act);
   std::vector<int32_t> table;
   for (int p = 0; p < pages; ++p) table.push_back(2 * (pages - 1 - p) + 1);  // scattered, backwards
   for (int p = 0; p < c.context; ++p) {
     if (c.rule.hole && p >= c.rule.prompt && p < c.rule.padded) continue;  // never written
-    const size_t slot = static_cast<size_t>(table[static_cast<size_t>(p / c.page_size)] * c.page_size + p % c.page_size) * d;
+    const size_t slot =
+        static_cast<size_t>(table[static_cast<size_t>(p / c.page_size)] * c.page_size +
+                            p % c.page_size) *
+        d;
     for (int i = 0; i < c.head_dim; ++i) {
       k_pages.set(slot + static_cast<size_t>(i), sample(c.seed, 0, p, i));
       v_pages.set(slot + static_cast<size_t>(i), sample(c.seed, 1, p, i));
@@ -87,10 +92,19 @@ std::vector<float> run(const Case& c) {
       k_new.set(at, sample(c.seed, 0, c.context + t, i));
       v_new.set(at, sample(c.seed, 1, c.context + t, i));
       for (int g = 0; g < c.group; ++g)
-        q.set(before + static_cast<size_t>(t * c.group + g) * d + static_cast<size_t>(i), sample(c.seed, 2 + g, c.context + t, i));
+        q.set(before + static_cast<size_t>(t * c.group + g) * d + static_cast<size_t>(i),
+              sample(c.seed, 2 + g, c.context + t, i));
     }
   cpu::AttentionLayer layer;
-  layer.kv = {c.kv, 1, c.head_dim, c.page_size, c.tokens + 2 * unused, k_pages.data(), v_pages.data(), k_new.data(), v_new.data()};
+  layer.kv = {c.kv,
+              1,
+              c.head_dim,
+              c.page_size,
+              c.tokens + 2 * unused,
+              k_pages.data(),
+              v_pages.data(),
+              k_new.data(),
+              v_new.data()};
   layer.heads = c.group;
   layer.sliding_window = c.rule.window;
   layer.scale = 1.0f;
@@ -99,13 +113,18 @@ std::vector<float> run(const Case& c) {
     layer.out.f32 = reinterpret_cast<float*>(out.data());
   else
     layer.out.bf16 = reinterpret_cast<uint16_t*>(out.data());
-  const cpu::AttentionRequest request{unused, c.tokens, c.context, table.data(),
-                                      {c.rule.mode, c.rule.g, c.rule.prompt, c.rule.padded, c.rule.hole ? 1 : 0}};
-  const cpu::AttentionScratch scratch(c.group, c.head_dim);
+  const cpu::AttentionRequest request{
+      unused,
+      c.tokens,
+      c.context,
+      table.data(),
+      {c.rule.mode, c.rule.g, c.rule.prompt, c.rule.padded, c.rule.hole ? 1 : 0}};
+  cpu::AttentionScratch scratch(c.group, c.head_dim);
   const int step = cpu::attention_item_rows(c.group);
   for (int first = 0; first < c.tokens; first += step)
     cpu::attend(kernels, layer, request, first, std::min(step, c.tokens - first), 0, scratch);
-  for (size_t i = 0; i < before; ++i) EXPECT_TRUE(std::isnan(out.get(i)) && std::isnan(out.get(before + vectors * d + i)));
+  for (size_t i = 0; i < before; ++i)
+    EXPECT_TRUE(std::isnan(out.get(i)) && std::isnan(out.get(before + vectors * d + i)));
   std::vector<float> result;
   for (size_t i = 0; i < vectors * d; ++i) result.push_back(out.get(before + i));
   return result;
@@ -117,12 +136,17 @@ void expect_oracle(const Case& c) {
     for (int g = 0; g < c.group; ++g) {
       const auto expected = diffulex_oracle::attend(
           c.rule, c.context + t, c.context, c.context + c.tokens, c.head_dim,
-          [&](int i) { return rounded(sample(c.seed, 2 + g, c.context + t, i), kernels_of(c).query_dtype); },
+          [&](int i) {
+            return rounded(sample(c.seed, 2 + g, c.context + t, i), kernels_of(c).query_dtype);
+          },
           [&](int k, int i) { return rounded(sample(c.seed, 0, k, i), c.kv); },
           [&](int k, int i) { return rounded(sample(c.seed, 1, k, i), c.kv); });
       for (int i = 0; i < c.head_dim; ++i) {
         const float x = got[static_cast<size_t>((t * c.group + g) * c.head_dim + i)];
-        ASSERT_NEAR(x, expected[static_cast<size_t>(i)], c.native ? 1.2e-2 : c.act == DType::kF32 ? 2e-5 : 5e-3)
+        ASSERT_NEAR(x, expected[static_cast<size_t>(i)],
+                    c.native               ? 1.2e-2
+                    : c.act == DType::kF32 ? 2e-5
+                                           : 5e-3)
             << "token " << t << " head " << g << " dim " << i << " mode " << c.rule.mode << " C "
             << c.context << " seed " << c.seed;
       }
@@ -178,9 +202,11 @@ TEST(CpuAttention, BitIdenticalForEveryPageSizeAndSplit) {
     const std::vector<float> reference = run({64, 2, 8, 0, 160, kv, DType::kF32, rule, 9, native});
     for (const int page_size : {1, 4, 8, 32, 64, 256})
       for (const int context : {8, 64, 96, 152}) {
-        const std::vector<float> got = run({64, 2, page_size, context, 160 - context, kv, DType::kF32, rule, 9, native});
+        const std::vector<float> got =
+            run({64, 2, page_size, context, 160 - context, kv, DType::kF32, rule, 9, native});
         const size_t tail = reference.size() - got.size();
-        EXPECT_EQ(std::memcmp(got.data(), reference.data() + tail, got.size() * sizeof(float)), 0) << page_size << " " << context;
+        EXPECT_EQ(std::memcmp(got.data(), reference.data() + tail, got.size() * sizeof(float)), 0)
+            << page_size << " " << context;
       }
   }
 }

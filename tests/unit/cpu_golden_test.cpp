@@ -35,7 +35,7 @@ class CpuGolden : public ::testing::Test {
   // Largest difference of the heads' logits from the golden rows; also counts rows whose greedy
   // token differs.
   double worst(cpu::CpuBackend& backend, const wire::StepPlan& plan, const Golden& g,
-               int* other_tokens) {
+               double tolerance, int* other_tokens) {
     std::vector<float> logits(plan.head_rows()->size() * 1024);
     backend.execute_tapped(plan, logits.data());
     const size_t rows = g.ids.size() - static_cast<size_t>(g.start);
@@ -51,7 +51,10 @@ class CpuGolden : public ::testing::Test {
         if (x > logits[r * 1024 + static_cast<size_t>(best)]) best = i;
         if (y > g.logits->at(static_cast<int64_t>(r * 1024) + expected)) expected = i;
       }
-      *other_tokens += best != expected ? 1 : 0;
+      // Rounding may swap two tokens that are nearly equal.
+      const float gap = g.logits->at(static_cast<int64_t>(r * 1024) + expected) -
+                        g.logits->at(static_cast<int64_t>(r * 1024) + best);
+      *other_tokens += gap > tolerance ? 1 : 0;
     }
     return most;
   }
@@ -66,12 +69,12 @@ class CpuGolden : public ::testing::Test {
         const Golden prefill = get(name + ".prefill"), denoise = get(name + ".denoise");
         PlanBuilder whole;
         whole.add(0, prefill.ids, 0, 0, static_cast<size_t>(prefill.start));
-        EXPECT_LT(worst(backend, whole.finish(), prefill, &other), tolerance) << name;
+        EXPECT_LT(worst(backend, whole.finish(), prefill, tolerance, &other), tolerance) << name;
 
         // Once in one piece, once on top of a cached prefix.
         PlanBuilder again;
         again.add(0, denoise.ids, 0, 0, static_cast<size_t>(denoise.start));
-        EXPECT_LT(worst(backend, again.finish(), denoise, &other), tolerance) << name;
+        EXPECT_LT(worst(backend, again.finish(), denoise, tolerance, &other), tolerance) << name;
         const int32_t cached = denoise.start / 8 * 8;
         PlanBuilder first, second;
         first.add(1, {denoise.ids.begin(), denoise.ids.begin() + cached}, 0, cached,
@@ -79,7 +82,7 @@ class CpuGolden : public ::testing::Test {
         backend.execute(first.finish());
         second.add(1, {denoise.ids.begin() + cached, denoise.ids.end()}, cached, 0,
                    static_cast<size_t>(denoise.start - cached));
-        EXPECT_LT(worst(backend, second.finish(), denoise, &other), tolerance) << name;
+        EXPECT_LT(worst(backend, second.finish(), denoise, tolerance, &other), tolerance) << name;
         EXPECT_EQ(other, 0) << name;
       }
     }
@@ -93,7 +96,7 @@ TEST_F(CpuGolden, F32) { check(DType::kF32, 1e-3); }
 
 TEST_F(CpuGolden, Bf16) {
   if (cpu::best_weight_dtype() != DType::kBF16) GTEST_SKIP() << "no bf16 on this processor";
-  check(DType::kBF16, 0.6);
+  check(DType::kBF16, 0.4);
 }
 
 }  // namespace

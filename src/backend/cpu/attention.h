@@ -66,20 +66,11 @@ class AttentionScratch {
   AttentionScratch(int max_group, int max_dim);
 
   size_t bytes() const { return buffer_.bytes(); }
+  AttentionTile& tile() { return tile_; }
 
  private:
-  friend void attend(const AttentionKernels&, const AttentionLayer&, const AttentionRequest&,
-                     int32_t, int32_t, int, const AttentionScratch&);
   Buffer buffer_;
-  void* queries_ = nullptr;  // [vectors, dim]
-  void* keys_ = nullptr;     // packed tile
-  void* values_ = nullptr;   // packed tile
-  float* scores_ = nullptr;  // [vectors, kKeyTile]
-  void* weights_ = nullptr;  // [vectors, kKeyTile]
-  float* out_ = nullptr;     // [vectors, padded dim]
-  float* max_ = nullptr;     // [vectors]
-  float* sum_ = nullptr;     // [vectors]
-  float* decay_ = nullptr;   // [vectors]
+  AttentionTile tile_;  // its pointers lead into buffer_
 };
 
 // Query rows of one work item: all heads of a group are processed together.
@@ -91,6 +82,6 @@ int32_t attention_item_rows(int group);
 // the step.
 void attend(const AttentionKernels& kernels, const AttentionLayer& layer,
             const AttentionRequest& request, int32_t first, int32_t count, int head,
-            const AttentionScratch& scratch);
+            AttentionScratch& scratch);
 
 }  // namespace diffulex::cpu

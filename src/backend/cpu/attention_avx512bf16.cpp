@@ -63,6 +63,8 @@ DIFFULEX_TARGET void product_rows(const uint32_t* a, int64_t lda, const uint32_t
   int n = 0;
   for (; n + 4 * kLanes <= columns; n += 4 * kLanes)
     product_block<R, 4, kScaled>(a, lda, b + n, ldb, depth, c + n, ldc, scale);
+  for (; n + 2 * kLanes <= columns; n += 2 * kLanes)
+    product_block<R, 2, kScaled>(a, lda, b + n, ldb, depth, c + n, ldc, scale);
   for (; n < columns; n += kLanes)
     product_block<R, 1, kScaled>(a, lda, b + n, ldb, depth, c + n, ldc, scale);
 }
@@ -111,9 +113,8 @@ DIFFULEX_TARGET_INLINE void transpose16(const __m512i* x, uint32_t* to, int64_t 
 
 // tile [dim / 2, kKeyTile] pairs of neighbouring elements of a key. Rows are bf16: this kernel is
 // for bf16 caches only.
-DIFFULEX_TARGET void pack_keys(const void* const* rows, DType, int dim, void* tile) {
-  uint32_t* const out = static_cast<uint32_t*>(tile);
-  for (int j = 0; j < kKeyTile; j += 16)
+DIFFULEX_TARGET void pack_keys(const void* const* rows, int keys, int dim, uint32_t* out) {
+  for (int j = 0; j < keys; j += 16)
     for (int k = 0; k < dim / 2; k += 16) {
       const int left = dim / 2 - k;
       const __mmask16 mask = left >= 16 ? 0xFFFF : static_cast<__mmask16>((1u << left) - 1);
@@ -128,14 +129,13 @@ DIFFULEX_TARGET void pack_keys(const void* const* rows, DType, int dim, void* ti
 }
 
 // tile [kPairs, padded dim] pairs of one element of two neighbouring values.
-DIFFULEX_TARGET void pack_values(const void* const* rows, DType, int dim, void* tile) {
+DIFFULEX_TARGET void pack_values(const void* const* rows, int keys, int dim, uint32_t* out) {
   alignas(64) static constexpr uint16_t kInterleave[32] = {
       0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
       8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
   const __m512i order = _mm512_load_si512(kInterleave);
   const int stride = padded_dim(dim);
-  uint32_t* const out = static_cast<uint32_t*>(tile);
-  for (int j = 0; j < kPairs; ++j) {
+  for (int j = 0; j < keys / 2; ++j) {
     const uint16_t* const even = static_cast<const uint16_t*>(rows[2 * j]);
     const uint16_t* const odd = static_cast<const uint16_t*>(rows[2 * j + 1]);
     for (int i = 0; i < dim; i += 16) {
@@ -151,69 +151,111 @@ DIFFULEX_TARGET void pack_values(const void* const* rows, DType, int dim, void* 
   }
 }
 
-DIFFULEX_TARGET void score(const void* queries, const void* keys, int vectors, int dim,
-                           float* scores) {
-  product<false>(static_cast<const uint32_t*>(queries), dim / 2, static_cast<const uint32_t*>(keys),
-                 kKeyTile, vectors, dim / 2, kKeyTile, scores, kKeyTile, scores);
-}
-
-DIFFULEX_TARGET void accumulate(const void* weights, const void* values, const float* decay,
-                                int vectors, int dim, float* out) {
-  const int stride = padded_dim(dim);
-  product<true>(static_cast<const uint32_t*>(weights), kPairs, static_cast<const uint32_t*>(values),
-                stride, vectors, kPairs, stride, out, stride, decay);
-}
-
-// 2^x, relative error below 3e-7, 0 from -126 downwards (-inf included); x <= 0.
+// 2^x for x <= 0, relative error below 3e-6 (the weights are rounded to bf16 next); 2^0 = 1, 2^-inf
+// = 0.
 DIFFULEX_TARGET_INLINE __m512 exp2(__m512 x) {
-  const __mmask16 live = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_GE_OQ);
-  const __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-  const __m512 f = _mm512_sub_ps(x, whole);
-  __m512 p = _mm512_set1_ps(1.5403530393e-4f);
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.3333558146e-3f));
+  const __m512 bounded = _mm512_max_ps(x, _mm512_set1_ps(-200.0f));
+  const __m512 whole = _mm512_roundscale_ps(bounded, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  const __m512 f = _mm512_sub_ps(bounded, whole);
+  __m512 p = _mm512_set1_ps(1.3333558146e-3f);
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.6181291076e-3f));
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.5504108665e-2f));
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.4022650696e-1f));
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9314718056e-1f));
   p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-  return _mm512_maskz_scalef_ps(live, p, whole);
+  return _mm512_scalef_ps(p, whole);
 }
 
-DIFFULEX_TARGET void soften(float* scores, const uint64_t* visible, int rows, int group,
-                            float scale2, void* weights, float* max, float* sum, float* decay) {
-  const __m512 scale = _mm512_set1_ps(scale2), hidden = _mm512_set1_ps(-__builtin_inff());
-  for (int v = 0; v < rows * group; ++v) {
-    const float* const s = scores + v * kKeyTile;
-    uint16_t* const w = static_cast<uint16_t*>(weights) + v * kKeyTile;
-    const uint64_t bits = visible[v / group];
-    if (bits == 0) {
-      std::memset(w, 0, kKeyTile * sizeof(uint16_t));
-      decay[v] = 1.0f;
+struct Max {
+  DIFFULEX_TARGET_INLINE static __m512 of(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+};
+struct Sum {
+  DIFFULEX_TARGET_INLINE static __m512 of(__m512 a, __m512 b) { return _mm512_add_ps(a, b); }
+};
+
+// Lane i of the result joins the 16 lanes of x[i], in the same order for every i.
+template <class Join>
+DIFFULEX_TARGET_INLINE __m512 reduce16(const __m512* x) {
+  __m512 a[8], b[4];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i)
+    a[i] = Join::of(_mm512_unpacklo_ps(x[2 * i], x[2 * i + 1]),
+                    _mm512_unpackhi_ps(x[2 * i], x[2 * i + 1]));
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) {
+    const __m512d even = _mm512_castps_pd(a[2 * i]), odd = _mm512_castps_pd(a[2 * i + 1]);
+    b[i] = Join::of(_mm512_castpd_ps(_mm512_unpacklo_pd(even, odd)),
+                    _mm512_castpd_ps(_mm512_unpackhi_pd(even, odd)));
+  }
+  const __m512 c0 =
+      Join::of(_mm512_shuffle_f32x4(b[0], b[1], 0x88), _mm512_shuffle_f32x4(b[0], b[1], 0xDD));
+  const __m512 c1 =
+      Join::of(_mm512_shuffle_f32x4(b[2], b[3], 0x88), _mm512_shuffle_f32x4(b[2], b[3], 0xDD));
+  return Join::of(_mm512_shuffle_f32x4(c0, c1, 0x88), _mm512_shuffle_f32x4(c0, c1, 0xDD));
+}
+
+// The scores of one vector, -inf where hidden: x[kKeyTile / 16].
+DIFFULEX_TARGET_INLINE void load_scores(const float* s, uint64_t bits, __m512* x) {
+  const __m512 hidden = _mm512_set1_ps(-__builtin_inff());
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j)
+    x[j] = _mm512_mask_loadu_ps(hidden, static_cast<__mmask16>(bits >> (16 * j)), s + 16 * j);
+}
+
+// The online softmax of the vectors [v0, v0 + n), n <= 16, together.
+DIFFULEX_TARGET void soften16(const AttentionTile& t, int v0, int n) {
+  const __m512 scale = _mm512_set1_ps(t.scale2);
+  const __mmask16 real = static_cast<__mmask16>((1u << n) - 1);
+  alignas(64) float next[16];
+  uint64_t bits[16];
+  __m512 partial[16], x[4];
+  __mmask16 live = 0;  // vectors that see something of the tile
+  for (int i = 0; i < 16; ++i) {
+    bits[i] = i < n ? t.visible[(v0 + i) / t.group] : 0;
+    if (bits[i] != 0) live = static_cast<__mmask16>(live | 1u << i);
+    load_scores(t.scores + (v0 + (i < n ? i : 0)) * kKeyTile, bits[i], x);
+    partial[i] = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
+  }
+  const __m512 before = _mm512_mask_loadu_ps(_mm512_set1_ps(kNoMax), real, t.max + v0);
+  const __m512 tile_max = _mm512_mul_ps(reduce16<Max>(partial), scale);
+  const __m512 after = _mm512_mask_max_ps(before, live, before, tile_max);
+  const __m512 decay = exp2(_mm512_sub_ps(before, after));
+  _mm512_store_ps(next, after);
+  _mm512_mask_storeu_ps(t.max + v0, real, after);
+  _mm512_mask_storeu_ps(t.decay + v0, real, decay);
+
+  for (int i = 0; i < 16; ++i) {
+    if (i >= n) {
+      partial[i] = _mm512_setzero_ps();
       continue;
     }
-    __m512 x[4];
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j)
-      x[j] = _mm512_mask_loadu_ps(hidden, static_cast<__mmask16>(bits >> (16 * j)), s + 16 * j);
-    const __m512 top = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
-    const float tile_max = _mm512_reduce_max_ps(top) * scale2;
-    const float next = max[v] > tile_max ? max[v] : tile_max;
-    const __m512 shift = _mm512_set1_ps(next);
+    const __m512 shift = _mm512_set1_ps(next[i]);
+    load_scores(t.scores + (v0 + i) * kKeyTile, bits[i], x);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; ++j) x[j] = exp2(_mm512_fmsub_ps(x[j], scale, shift));
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j)
-      _mm512_storeu_si512(w + 32 * j, (__m512i)_mm512_cvtne2ps_pbh(x[2 * j + 1], x[2 * j]));
-    const float fade = _mm512_cvtss_f32(exp2(_mm512_set1_ps(max[v] - next)));
-    decay[v] = fade;
-    sum[v] = sum[v] * fade + _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(x[0], x[1]),
-                                                                _mm512_add_ps(x[2], x[3])));
-    max[v] = next;
+    uint16_t* const w = static_cast<uint16_t*>(t.weights) + (v0 + i) * kKeyTile;
+    _mm512_storeu_si512(w, (__m512i)_mm512_cvtne2ps_pbh(x[1], x[0]));
+    _mm512_storeu_si512(w + 32, (__m512i)_mm512_cvtne2ps_pbh(x[3], x[2]));
+    partial[i] = _mm512_add_ps(_mm512_add_ps(x[0], x[1]), _mm512_add_ps(x[2], x[3]));
   }
+  const __m512 sum = _mm512_maskz_loadu_ps(real, t.sum + v0);
+  _mm512_mask_storeu_ps(t.sum + v0, real, _mm512_fmadd_ps(sum, decay, reduce16<Sum>(partial)));
 }
 
-constexpr AttentionKernels kKernels{"avx512_bf16", DType::kBF16, pack_keys, pack_values,
-                                    score,         soften,       accumulate};
+DIFFULEX_TARGET void add_tile(const AttentionTile& t) {
+  uint32_t* const keys = static_cast<uint32_t*>(t.packed_keys);
+  uint32_t* const values = static_cast<uint32_t*>(t.packed_values);
+  const int vectors = t.rows * t.group, stride = padded_dim(t.dim);
+  pack_keys(t.key_rows, t.keys, t.dim, keys);
+  product<false>(static_cast<const uint32_t*>(t.queries), t.dim / 2, keys, kKeyTile, vectors,
+                 t.dim / 2, t.keys, t.scores, kKeyTile, t.scores);
+  for (int v = 0; v < vectors; v += 16) soften16(t, v, vectors - v < 16 ? vectors - v : 16);
+  pack_values(t.value_rows, t.keys, t.dim, values);
+  product<true>(static_cast<const uint32_t*>(t.weights), kPairs, values, stride, vectors,
+                t.keys / 2, stride, t.out, stride, t.decay);
+}
+
+constexpr AttentionKernels kKernels{"avx512_bf16", DType::kBF16, add_tile};
 
 }  // namespace
 

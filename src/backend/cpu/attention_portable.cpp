@@ -90,14 +90,13 @@ HWY_INLINE void widen(const void* row, DType dtype, int dim, float* out) {
 }
 
 // tile[dim, kKeyTile]
-void pack_keys_simd(const void* const* rows, DType dtype, int dim, void* tile) {
+void pack_keys(const void* const* rows, int keys, DType dtype, int dim, float* out) {
 #if HWY_TARGET != HWY_SCALAR
   const hn::Full128<float> d4;
   const hn::Full128<double> d2;
 #endif
-  float* const out = static_cast<float*>(tile);
   HWY_ALIGN float lines[4][kMaxHeadDim];
-  for (int j = 0; j < kKeyTile; j += 4) {
+  for (int j = 0; j < keys; j += 4) {
     for (int i = 0; i < 4; ++i) widen(rows[j + i], dtype, dim, lines[i]);
 #if HWY_TARGET != HWY_SCALAR
     for (int k = 0; k < dim; k += 4) {  // 4 x 4 transposed
@@ -121,37 +120,24 @@ void pack_keys_simd(const void* const* rows, DType dtype, int dim, void* tile) {
 }
 
 // tile[kKeyTile, padded dim]
-void pack_values_simd(const void* const* rows, DType dtype, int dim, void* tile) {
+void pack_values(const void* const* rows, int keys, DType dtype, int dim, float* out) {
   const int stride = padded_dim(dim);
-  float* const out = static_cast<float*>(tile);
-  for (int j = 0; j < kKeyTile; ++j) {
+  for (int j = 0; j < keys; ++j) {
     widen(rows[j], dtype, dim, out + j * stride);
     std::fill(out + j * stride + dim, out + (j + 1) * stride, 0.0f);
   }
 }
 
-void score_simd(const void* queries, const void* keys, int vectors, int dim, float* scores) {
-  product<false>(static_cast<const float*>(queries), dim, static_cast<const float*>(keys), kKeyTile,
-                 vectors, dim, kKeyTile, scores, kKeyTile, nullptr);
-}
-
-void accumulate_simd(const void* weights, const void* values, const float* decay, int vectors,
-                     int dim, float* out) {
-  const int stride = padded_dim(dim);
-  product<true>(static_cast<const float*>(weights), kKeyTile, static_cast<const float*>(values),
-                stride, vectors, kKeyTile, stride, out, stride, decay);
-}
-
-void soften_simd(float* scores, const uint64_t* visible, int rows, int group, float scale2,
-                 void* weights, float* max, float* sum, float* decay) {
+// The online softmax of all vectors over the tile's scores.
+void soften(const AttentionTile& t) {
   const F d;
-  for (int v = 0; v < rows * group; ++v) {
-    float* const s = scores + v * kKeyTile;
-    float* const w = static_cast<float*>(weights) + v * kKeyTile;
-    const uint64_t bits = visible[v / group];
+  for (int v = 0; v < t.rows * t.group; ++v) {
+    float* const s = t.scores + v * kKeyTile;
+    float* const w = static_cast<float*>(t.weights) + v * kKeyTile;
+    const uint64_t bits = t.visible[v / t.group];
     if (bits == 0) {
-      std::fill_n(w, kKeyTile, 0.0f);
-      decay[v] = 1.0f;
+      std::fill_n(w, t.keys, 0.0f);
+      t.decay[v] = 1.0f;
       continue;
     }
     if (bits != ~uint64_t{0})
@@ -159,19 +145,32 @@ void soften_simd(float* scores, const uint64_t* visible, int rows, int group, fl
         if ((bits >> j & 1) == 0) s[j] = -HUGE_VALF;
     V top = hn::LoadU(d, s);
     for (int j = kLanes; j < kKeyTile; j += kLanes) top = hn::Max(top, hn::LoadU(d, s + j));
-    const float next = std::max(max[v], hn::GetLane(hn::MaxOfLanes(d, top)) * scale2);
-    const V scale = hn::Set(d, scale2), shift = hn::Set(d, next);
+    const float next = std::max(t.max[v], hn::GetLane(hn::MaxOfLanes(d, top)) * t.scale2);
+    const V scale = hn::Set(d, t.scale2), shift = hn::Set(d, next);
     V total = hn::Zero(d);
     for (int j = 0; j < kKeyTile; j += kLanes) {
       const V e = exp2(d, hn::MulSub(hn::LoadU(d, s + j), scale, shift));
       hn::StoreU(e, d, w + j);
       total = hn::Add(total, e);
     }
-    const float fade = hn::GetLane(exp2(d, hn::Set(d, max[v] - next)));
-    decay[v] = fade;
-    sum[v] = sum[v] * fade + hn::GetLane(hn::SumOfLanes(d, total));
-    max[v] = next;
+    const float fade = hn::GetLane(exp2(d, hn::Set(d, t.max[v] - next)));
+    t.decay[v] = fade;
+    t.sum[v] = t.sum[v] * fade + hn::GetLane(hn::SumOfLanes(d, total));
+    t.max[v] = next;
   }
+}
+
+void add_tile_simd(const AttentionTile& t) {
+  float* const keys = static_cast<float*>(t.packed_keys);
+  float* const values = static_cast<float*>(t.packed_values);
+  const int vectors = t.rows * t.group, stride = padded_dim(t.dim);
+  pack_keys(t.key_rows, t.keys, t.kv_dtype, t.dim, keys);
+  product<false>(static_cast<const float*>(t.queries), t.dim, keys, kKeyTile, vectors, t.dim,
+                 t.keys, t.scores, kKeyTile, nullptr);
+  soften(t);
+  pack_values(t.value_rows, t.keys, t.kv_dtype, t.dim, values);
+  product<true>(static_cast<const float*>(t.weights), kKeyTile, values, stride, vectors, t.keys,
+                stride, t.out, stride, t.decay);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -181,34 +180,12 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace diffulex::cpu {
 
-HWY_EXPORT(pack_keys_simd);
-HWY_EXPORT(pack_values_simd);
-HWY_EXPORT(score_simd);
-HWY_EXPORT(soften_simd);
-HWY_EXPORT(accumulate_simd);
+HWY_EXPORT(add_tile_simd);
 
 const AttentionKernels& portable_attention() {
-  static const AttentionKernels kernels{
-      "f32",
-      DType::kF32,
-      [](const void* const* rows, DType dtype, int dim, void* tile) {
-        HWY_DYNAMIC_DISPATCH(pack_keys_simd)(rows, dtype, dim, tile);
-      },
-      [](const void* const* rows, DType dtype, int dim, void* tile) {
-        HWY_DYNAMIC_DISPATCH(pack_values_simd)(rows, dtype, dim, tile);
-      },
-      [](const void* queries, const void* keys, int vectors, int dim, float* scores) {
-        HWY_DYNAMIC_DISPATCH(score_simd)(queries, keys, vectors, dim, scores);
-      },
-      [](float* scores, const uint64_t* visible, int rows, int group, float scale2, void* weights,
-         float* max, float* sum, float* decay) {
-        HWY_DYNAMIC_DISPATCH(soften_simd)
-        (scores, visible, rows, group, scale2, weights, max, sum, decay);
-      },
-      [](const void* weights, const void* values, const float* decay, int vectors, int dim,
-         float* out) {
-        HWY_DYNAMIC_DISPATCH(accumulate_simd)(weights, values, decay, vectors, dim, out);
-      }};
+  static constexpr AttentionKernels kernels{"f32", DType::kF32, [](const AttentionTile& tile) {
+                                              HWY_DYNAMIC_DISPATCH(add_tile_simd)(tile);
+                                            }};
   return kernels;
 }
 

@@ -24,7 +24,7 @@ size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  //
 
 // Sizes of the step buffers in bytes.
 struct Sizes {
-  size_t residual, normed, qkv, queries, attended, activated, gates, flight;
+  size_t residual, normed, queries, attended, activated, flight, product, members;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const int64_t capacity = round_up(config.max_tokens, kRowBucket),
@@ -35,16 +35,18 @@ struct Sizes {
     residual = static_cast<size_t>(capacity * arch.hidden_size) * sizeof(float);
     normed = static_cast<size_t>((capacity + kRowBucket) * arch.hidden_size *
                                  element);  // see Head's exact rows
-    qkv = static_cast<size_t>(capacity * (q + 2 * kv)) * sizeof(float);
     queries = static_cast<size_t>(capacity * q) * sizeof(float);
     attended = static_cast<size_t>(capacity * q * element);
     activated = static_cast<size_t>(capacity * mlp * element);
-    gates =
-        static_cast<size_t>(config.threads * kRowChunk * 2 * std::min(kTile, mlp)) * sizeof(float);
+    const int64_t widest =
+        std::max(2 * std::min(kTile, mlp),
+                 max_over(arch, [](const LayerSpec& l) { return qkv_tile(l.head_dim); }));
+    product = static_cast<size_t>(kRowChunk * widest) * sizeof(float);
+    members = static_cast<size_t>(config.threads);
     flight = static_cast<size_t>(capacity * kv) * size_of(config.kv_dtype);
   }
   uint64_t sum() const {
-    return residual + normed + qkv + queries + attended + activated + gates + 2 * flight;
+    return residual + normed + queries + attended + activated + 2 * flight + members * product;
   }
 };
 
@@ -88,11 +90,9 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
   const Sizes sizes(arch, config);
   for (auto [buffer, bytes] : {std::pair{&residual_, sizes.residual},
                                {&normed_, sizes.normed},
-                               {&qkv_, sizes.qkv},
                                {&queries_, sizes.queries},
                                {&attended_, sizes.attended},
                                {&activated_, sizes.activated},
-                               {&gates_, sizes.gates},
                                {&flight_keys_, sizes.flight},
                                {&flight_values_, sizes.flight}}) {
     *buffer = Buffer(bytes);
@@ -101,7 +101,11 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
   const int group =
       static_cast<int>(max_over(arch, [&](const LayerSpec& l) { return arch.heads / l.kv_heads; }));
   const int dim = static_cast<int>(max_over(arch, [](const LayerSpec& l) { return l.head_dim; }));
-  for (int i = 0; i < config.threads; ++i) scratch_.emplace_back(group, dim);
+  for (int i = 0; i < config.threads; ++i) {
+    scratch_.emplace_back(group, dim);
+    products_.emplace_back(sizes.product);
+    products_.back().zero();
+  }
   make_angles();
   make_layers();
 }
@@ -164,9 +168,10 @@ RowOut Forward::row_out(const Buffer& buffer, int64_t element) const {
 
 uint64_t Forward::workspace_bytes() const {
   uint64_t sum = head_.bytes() + matmul_.scratch_bytes();
-  for (const Buffer* b : {&residual_, &normed_, &qkv_, &queries_, &attended_, &activated_, &gates_,
-                          &flight_keys_, &flight_values_})
+  for (const Buffer* b :
+       {&residual_, &normed_, &queries_, &attended_, &activated_, &flight_keys_, &flight_values_})
     sum += b->bytes();
+  for (const Buffer& b : products_) sum += b.bytes();
   for (const Angles& a : angles_) sum += a.table.bytes();
   for (const AttentionScratch& s : scratch_) sum += s.bytes();
   return sum;

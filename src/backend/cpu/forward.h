@@ -55,11 +55,10 @@ class Forward {
   Buffer flight_keys_, flight_values_;  // of one layer
   Buffer residual_;                     // f32, tiled
   Buffer normed_;                       // [capacity, hidden]
-  Buffer qkv_;                          // f32, tiled
   Buffer queries_;                      // [capacity, heads * dim] in AttentionKernels::query_dtype
   Buffer attended_;                     // [capacity, heads * dim]
   Buffer activated_;                    // [capacity, mlp]
-  Buffer gates_;                        // [members, kRowChunk, 2 * kTile] f32
+  std::vector<Buffer> products_;        // per member: [kRowChunk, widest tile] f32
   std::vector<AttentionScratch> scratch_;  // one per member
   Head head_;
 

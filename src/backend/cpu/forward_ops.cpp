@@ -59,9 +59,36 @@ void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y
   f_.team_.barrier();
 }
 
-void ForwardOps::qkv(int layer) {
-  project(f_.model_.layers()[static_cast<size_t>(layer)].qkv, f_.normed_, f_.qkv_, false);
+// Calls use(tile, first row, rows, product) for every tile and chunk of x * transpose(w); the
+// product is dense and private to the member.
+template <class Use>
+void ForwardOps::for_tiles(const PackedMatrix& w, const Buffer& x, Use&& use) {
+  const int64_t chunks = ceil_div(rows(), kRowChunk);
+  const size_t row_bytes = static_cast<size_t>(w.cols()) * size_of(f_.config_.weight_dtype);
+  float* const y = f_.products_[static_cast<size_t>(member_)].as<float>();
+  for (int64_t i; (i = f_.team_.claim()) < w.tiles() * chunks;) {
+    const int64_t t = i / chunks, first = i % chunks * kRowChunk;
+    f_.matmul_.run(member_, w, t, chunk_rows(rows(), first), false,
+                   x.as() + static_cast<size_t>(first) * row_bytes, y);
+    use(t, first, std::min(kRowChunk, rows() - first), y);
+  }
+  f_.team_.barrier();
 }
+
+// A tile holds whole heads: who computes it rotates and stores them while they are in its cache, so
+// rope_and_store() has nothing left to do.
+void ForwardOps::qkv(int layer) {
+  const PackedMatrix& w = f_.model_.layers()[static_cast<size_t>(layer)].qkv;
+  const int dim = f_.layers_[static_cast<size_t>(layer)].kv.dim;
+  for_tiles(w, f_.normed_, [&](int64_t t, int64_t first, int64_t count, const float* y) {
+    const int64_t width = w.width(t), head = t * w.tile() / dim;
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t i = 0; i < width / dim; ++i)
+        rotate(layer, first + r, static_cast<int>(head + i), y + r * width + i * dim);
+  });
+}
+
+void ForwardOps::rope_and_store(int) {}
 
 void ForwardOps::attention_output(int layer) {
   project(f_.model_.layers()[static_cast<size_t>(layer)].output, f_.attended_, f_.residual_, true);
@@ -71,52 +98,41 @@ void ForwardOps::down(int layer) {
   project(f_.model_.layers()[static_cast<size_t>(layer)].down, f_.activated_, f_.residual_, true);
 }
 
-void ForwardOps::rope_and_store(int layer) {
-  for_rows(rows(), [&](int64_t row) { rotate_row(layer, row); });
-}
-
-void ForwardOps::rotate_row(int layer, int64_t row) {
+// Head `head` of one row, counted over queries, keys and values, as the product left it.
+void ForwardOps::rotate(int layer, int64_t row, int head, const float* x) {
   const PackedLayer& weights = f_.model_.layers()[static_cast<size_t>(layer)];
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)].kv;
-  const TiledRows qkv = tiled(f_.qkv_, weights.qkv);
   const int dim = kv.dim, heads = f_.arch_.heads;
-  const float eps = f_.arch_.norm_eps;
   const int32_t request = step_.row_request[static_cast<size_t>(row)];
   const AttentionRequest& r = step_.attention[static_cast<size_t>(request)];
   const int32_t in_request = static_cast<int32_t>(row - r.first_row),
                 position = r.context_len + in_request;
+  const float* const bias = weights.qkv_bias == nullptr ? nullptr : weights.qkv_bias + head * dim;
   const float* const angles =
       f_.angles_[static_cast<size_t>(f_.layer_angles_[static_cast<size_t>(layer)])]
           .table.as<float>() +
       int64_t{position} * dim;
-  const auto bias = [&](int head) {
-    return weights.qkv_bias == nullptr ? nullptr : weights.qkv_bias + head * dim;
-  };
   const auto out = [](DType dtype, void* base, size_t element) {
     if (dtype == DType::kBF16) return RowOut{nullptr, static_cast<uint16_t*>(base) + element};
     return RowOut{static_cast<float*>(base) + element, nullptr};
   };
 
-  for (int head = 0; head < heads; ++head)
-    rotate_head(qkv.at(row, head * dim), bias(head), weights.q_norm, eps, angles, dim,
+  if (head < heads) {
+    rotate_head(x, bias, weights.q_norm, f_.arch_.norm_eps, angles, dim,
                 out(f_.attention_.query_dtype, f_.queries_.as(),
                     static_cast<size_t>((row * heads + head) * dim)));
-  const bool stored = in_request < step_.requests[static_cast<size_t>(request)].store_len;
-  const size_t head_bytes = static_cast<size_t>(dim) * size_of(kv.dtype);
-  for (int head = 0; head < kv.kv_heads; ++head) {
-    const size_t flight = kv.in_flight(row, head);
-    const int k = heads + head, v = k + kv.kv_heads;
-    rotate_head(qkv.at(row, k * dim), bias(k), weights.k_norm, eps, angles, dim,
-                out(kv.dtype, kv.flight_keys, flight));
-    rotate_head(qkv.at(row, v * dim), bias(v), nullptr, eps, nullptr, dim,
-                out(kv.dtype, kv.flight_values, flight));
-    if (!stored) continue;
-    const size_t from = flight * size_of(kv.dtype);
-    const size_t to = kv.in_page(r.pages[position / kv.page_size], head, position % kv.page_size) *
-                      size_of(kv.dtype);
-    std::memcpy(kv.page_keys + to, kv.flight_keys + from, head_bytes);
-    std::memcpy(kv.page_values + to, kv.flight_values + from, head_bytes);
+    return;
   }
+  const bool is_key = head < heads + kv.kv_heads;
+  const int kv_head = (head - heads) % kv.kv_heads;
+  std::byte* const flight = is_key ? kv.flight_keys : kv.flight_values;
+  const size_t from = kv.in_flight(row, kv_head);
+  rotate_head(x, bias, is_key ? weights.k_norm : nullptr, f_.arch_.norm_eps,
+              is_key ? angles : nullptr, dim, out(kv.dtype, flight, from));
+  if (in_request >= step_.requests[static_cast<size_t>(request)].store_len) return;
+  const size_t to = kv.in_page(r.pages[position / kv.page_size], kv_head, position % kv.page_size);
+  std::memcpy((is_key ? kv.page_keys : kv.page_values) + to * size_of(kv.dtype),
+              flight + from * size_of(kv.dtype), static_cast<size_t>(dim) * size_of(kv.dtype));
 }
 
 void ForwardOps::attention(int layer) {
@@ -130,23 +146,15 @@ void ForwardOps::attention(int layer) {
   f_.team_.barrier();
 }
 
-// As project(), with the activation applied while a tile's gates and ups are in the cache.
+// A tile holds gates and ups of the same features: who computes it also joins them.
 void ForwardOps::gate_up(int layer) {
   const PackedMatrix& w = f_.model_.layers()[static_cast<size_t>(layer)].gate_up;
-  const int64_t mlp = w.rows() / 2, chunks = ceil_div(rows(), kRowChunk);
-  const size_t row_bytes = static_cast<size_t>(w.cols()) * size_of(f_.config_.weight_dtype);
-  float* const scratch =
-      f_.gates_.as<float>() +
-      member_ * static_cast<int64_t>(f_.gates_.bytes() / sizeof(float)) / f_.team_.size();
-  for (int64_t i; (i = f_.team_.claim()) < w.tiles() * chunks;) {
-    const int64_t t = i / chunks, first = i % chunks * kRowChunk, half = w.width(t) / 2;
-    f_.matmul_.run(member_, w, t, chunk_rows(rows(), first), false,
-                   f_.normed_.as() + static_cast<size_t>(first) * row_bytes, scratch);
-    for (int64_t r = 0; r < std::min(kRowChunk, rows() - first); ++r)
-      swiglu_row(scratch + r * 2 * half, scratch + r * 2 * half + half, half,
-                 f_.row_out(f_.activated_, (first + r) * mlp + t * w.tile() / 2));
-  }
-  f_.team_.barrier();
+  for_tiles(w, f_.normed_, [&](int64_t t, int64_t first, int64_t count, const float* y) {
+    const int64_t half = w.width(t) / 2;
+    for (int64_t r = 0; r < count; ++r)
+      swiglu_row(y + r * 2 * half, y + r * 2 * half + half, half,
+                 f_.row_out(f_.activated_, (first + r) * w.rows() / 2 + t * w.tile() / 2));
+  });
 }
 
 void ForwardOps::head_norm() {

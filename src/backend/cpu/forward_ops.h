@@ -33,7 +33,9 @@ class ForwardOps {
   void project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate);
   template <class Fn>
   void for_rows(int64_t count, Fn&& fn);
-  void rotate_row(int layer, int64_t row);
+  template <class Use>
+  void for_tiles(const PackedMatrix& w, const Buffer& x, Use&& use);
+  void rotate(int layer, int64_t row, int head, const float* x);
 
   Forward& f_;
   const Step& step_;

@@ -98,8 +98,9 @@ void swiglu_row_simd(const float* gate, const float* up, int64_t n, RowOut out) 
   });
 }
 
-void convert_row_simd(const float* x, int64_t n, RowOut out) {
-  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR { store(d, hn::LoadU(d, x + i), out, i); });
+void scale_row_simd(const float* x, float scale, int64_t n, RowOut out) {
+  for_lanes(n, [&](auto d, int64_t i)
+                   HWY_ATTR { store(d, hn::Mul(hn::LoadU(d, x + i), hn::Set(d, scale)), out, i); });
 }
 
 void widen_row_simd(const uint16_t* x, int64_t n, float* out) {
@@ -118,7 +119,7 @@ namespace diffulex::cpu {
 HWY_EXPORT(norm_row_simd);
 HWY_EXPORT(rotate_head_simd);
 HWY_EXPORT(swiglu_row_simd);
-HWY_EXPORT(convert_row_simd);
+HWY_EXPORT(scale_row_simd);
 HWY_EXPORT(widen_row_simd);
 HWY_EXPORT(kernel_target_simd);
 
@@ -133,8 +134,8 @@ void rotate_head(const float* x, const float* bias, const float* weight, float e
 void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out) {
   HWY_DYNAMIC_DISPATCH(swiglu_row_simd)(gate, up, n, out);
 }
-void convert_row(const float* x, int64_t n, RowOut out) {
-  HWY_DYNAMIC_DISPATCH(convert_row_simd)(x, n, out);
+void scale_row(const float* x, float scale, int64_t n, RowOut out) {
+  HWY_DYNAMIC_DISPATCH(scale_row_simd)(x, scale, n, out);
 }
 void widen_row(const uint16_t* x, int64_t n, float* out) {
   HWY_DYNAMIC_DISPATCH(widen_row_simd)(x, n, out);

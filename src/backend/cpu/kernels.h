@@ -42,8 +42,8 @@ void rotate_head(const float* x, const float* bias, const float* weight, float e
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]
 void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out);
 
-// out[i] = x[i], rounded where out is bf16.
-void convert_row(const float* x, int64_t n, RowOut out);
+// out[i] = x[i] * scale, rounded where out is bf16.
+void scale_row(const float* x, float scale, int64_t n, RowOut out);
 
 // out[i] = x[i] widened.
 void widen_row(const uint16_t* x, int64_t n, float* out);

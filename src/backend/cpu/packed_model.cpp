@@ -119,7 +119,7 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
     check_shape(from.down, hidden, mlp);
 
     to.input_norm = take_vector({&from.input_norm}, {hidden});
-    pack(to.qkv, std::max(dim, kTile / dim * dim), {whole(from.q), whole(from.k), whole(from.v)});
+    pack(to.qkv, qkv_tile(dim), {whole(from.q), whole(from.k), whole(from.v)});
     reporter.done(from.q);
     reporter.done(from.k);
     reporter.done(from.v);

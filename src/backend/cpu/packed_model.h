@@ -15,6 +15,9 @@ namespace diffulex::cpu {
 inline constexpr int64_t kTile =
     256;  // output features of a tile; gate_up: as many of gate and of up
 
+// Output features of a tile of PackedLayer::qkv: whole heads.
+constexpr int64_t qkv_tile(int64_t dim) { return dim > kTile ? dim : kTile / dim * dim; }
+
 struct PackedLayer {
   PackedMatrix qkv;      // [(heads + 2 kv_heads) * dim, hidden]; a tile holds whole heads
   PackedMatrix output;   // [hidden, heads * dim]
