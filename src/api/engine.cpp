@@ -12,7 +12,9 @@ namespace api = diffulex::api;
 
 namespace {
 
-diffulex::Engine& engine_of(const diffulex_engine* engine) { return *api::required(engine, "engine").engine; }
+diffulex::Engine& engine_of(const diffulex_engine* engine) {
+  return *api::required(engine, "engine").engine;
+}
 
 diffulex_dtype dtype_of(diffulex::DType dtype) {
   return dtype == diffulex::DType::kF32 ? DIFFULEX_DTYPE_F32 : DIFFULEX_DTYPE_BF16;
@@ -26,7 +28,8 @@ diffulex_plan plan_of(const EngineConfig& config) {
   plan.workspace_bytes = config.memory.workspace;
   plan.total_bytes = plan.weight_bytes + plan.kv_bytes + plan.workspace_bytes;
   plan.available_bytes = config.available_bytes;
-  plan.shortfall_bytes = plan.total_bytes > plan.available_bytes ? plan.total_bytes - plan.available_bytes : 0;
+  plan.shortfall_bytes =
+      plan.total_bytes > plan.available_bytes ? plan.total_bytes - plan.available_bytes : 0;
   plan.max_model_len = static_cast<uint32_t>(config.shape.max_model_len);
   plan.max_cached_tokens = plan.kv_pages * static_cast<uint32_t>(config.shape.page_size);
   return plan;
@@ -68,25 +71,26 @@ void diffulex_engine_config_init(diffulex_engine_config* config, size_t struct_s
   config->struct_size = static_cast<uint32_t>(struct_size);
 }
 
-diffulex_status diffulex_engine_plan(const diffulex_engine_config* config, diffulex_plan* out, diffulex_error** error) {
+diffulex_status diffulex_engine_plan(const diffulex_engine_config* config, diffulex_plan* out,
+                                     diffulex_error** error) {
   return api::guard(error, [&] {
     api::write_struct(out, plan_of(diffulex::resolve(api::read_struct(config, "config"))), "out");
     return DIFFULEX_OK;
   });
 }
 
-diffulex_status diffulex_engine_create(const diffulex_engine_config* config, diffulex_engine** out, diffulex_error** error) {
+diffulex_status diffulex_engine_create(const diffulex_engine_config* config, diffulex_engine** out,
+                                       diffulex_error** error) {
   return api::guard(error, [&] {
     api::required(out, "out");
     const diffulex_engine_config full = api::read_struct(config, "config");
-    const diffulex::ProgressFn progress = full.progress == nullptr
-                                              ? diffulex::ProgressFn()
-                                              : [&full](const diffulex_progress& p) {
-                                                  return full.progress(&p, full.progress_user_data) == 0;
-                                                };
+    const diffulex::ProgressFn progress =
+        full.progress == nullptr ? diffulex::ProgressFn() : [&full](const diffulex_progress& p) {
+          return full.progress(&p, full.progress_user_data) == 0;
+        };
     auto handle = std::make_unique<diffulex_engine>();
-    handle->engine = std::make_unique<diffulex::Engine>(diffulex::resolve(full),
-                                                        Log(full.log, full.log_user_data, full.log_level), progress);
+    handle->engine = std::make_unique<diffulex::Engine>(
+        diffulex::resolve(full), Log(full.log, full.log_user_data, full.log_level), progress);
     handle->kernels = handle->engine->kernels();
     if (handle->engine->tokenizer() != nullptr) {
       handle->tokenizer = new diffulex_tokenizer;
@@ -99,7 +103,8 @@ diffulex_status diffulex_engine_create(const diffulex_engine_config* config, dif
 
 void diffulex_engine_destroy(diffulex_engine* engine) { delete engine; }
 
-diffulex_status diffulex_engine_get_info(const diffulex_engine* engine, diffulex_engine_info* out, diffulex_error** error) {
+diffulex_status diffulex_engine_get_info(const diffulex_engine* engine, diffulex_engine_info* out,
+                                         diffulex_error** error) {
   return api::guard(error, [&] {
     api::write_struct(out, info_of(api::required(engine, "engine")), "out");
     return DIFFULEX_OK;
@@ -114,7 +119,8 @@ diffulex_status diffulex_engine_step(diffulex_engine* engine, diffulex_error** e
   return api::guard(error, [&] {
     diffulex::Engine& e = engine_of(engine);
     if (e.config().run_mode != DIFFULEX_RUN_MANUAL)
-      throw Error(DIFFULEX_E_INVALID_STATE, "the engine was created with run_mode THREAD and steps itself");
+      throw Error(DIFFULEX_E_INVALID_STATE,
+                  "the engine was created with run_mode THREAD and steps itself");
     return e.step() ? DIFFULEX_OK : DIFFULEX_S_IDLE;
   });
 }
@@ -126,20 +132,25 @@ diffulex_status diffulex_engine_start(diffulex_engine* engine, diffulex_error** 
   });
 }
 
-diffulex_status diffulex_engine_stop(diffulex_engine* engine, int32_t drain, diffulex_error** error) {
+diffulex_status diffulex_engine_stop(diffulex_engine* engine, int32_t drain,
+                                     diffulex_error** error) {
   return api::guard(error, [&] {
     engine_of(engine).stop(drain != 0);
     return DIFFULEX_OK;
   });
 }
 
-diffulex_status diffulex_engine_wait(diffulex_engine* engine, diffulex_event* events, size_t stride, size_t capacity,
-                                     size_t* out_count, int64_t timeout_ms, diffulex_error** error) {
+diffulex_status diffulex_engine_wait(diffulex_engine* engine, diffulex_event* events, size_t stride,
+                                     size_t capacity, size_t* out_count, int64_t timeout_ms,
+                                     diffulex_error** error) {
   return api::guard(error, [&] {
     diffulex::Engine& e = engine_of(engine);
     size_t& count = api::required(out_count, "out_count");
-    if (capacity == 0) throw Error(DIFFULEX_E_INVALID_ARGUMENT, "capacity is 0").with("option", "capacity");
-    if (timeout_ms < -1) throw Error(DIFFULEX_E_INVALID_ARGUMENT, "timeout_ms is less than -1").with("option", "timeout_ms");
+    if (capacity == 0)
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "capacity is 0").with("option", "capacity");
+    if (timeout_ms < -1)
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "timeout_ms is less than -1")
+          .with("option", "timeout_ms");
     api::check_array(events, stride, capacity, "events");
     count = 0;
     count = e.events().wait(capacity, timeout_ms, [&](size_t index, const diffulex_event& event) {
@@ -153,22 +164,25 @@ void diffulex_engine_interrupt(diffulex_engine* engine) {
   if (engine != nullptr) engine->engine->events().interrupt();
 }
 
-diffulex_status diffulex_engine_get_stats(const diffulex_engine* engine, diffulex_engine_stats* out, diffulex_error** error) {
+diffulex_status diffulex_engine_get_stats(const diffulex_engine* engine, diffulex_engine_stats* out,
+                                          diffulex_error** error) {
   return api::guard(error, [&] {
     api::write_struct(out, engine_of(engine).stats(), "out");
     return DIFFULEX_OK;
   });
 }
 
-diffulex_status diffulex_engine_read_steps(const diffulex_engine* engine, uint64_t first_step, diffulex_step_stats* out,
-                                           size_t stride, size_t capacity, size_t* out_count, diffulex_error** error) {
+diffulex_status diffulex_engine_read_steps(const diffulex_engine* engine, uint64_t first_step,
+                                           diffulex_step_stats* out, size_t stride, size_t capacity,
+                                           size_t* out_count, diffulex_error** error) {
   return api::guard(error, [&] {
     diffulex::Engine& e = engine_of(engine);
     size_t& count = api::required(out_count, "out_count");
     api::check_array(out, stride, capacity, "out");
-    count = e.step_log().read(first_step, capacity, [&](size_t index, const diffulex_step_stats& stats) {
-      api::write_element(out, stride, index, stats);
-    });
+    count = e.step_log().read(first_step, capacity,
+                              [&](size_t index, const diffulex_step_stats& stats) {
+                                api::write_element(out, stride, index, stats);
+                              });
     return DIFFULEX_OK;
   });
 }

@@ -1,4 +1,5 @@
-// The boundary: nothing throws past it, every failure becomes a status and, where asked for, an error object.
+// The boundary: nothing throws past it, every failure becomes a status and, where asked for, an
+// error object.
 #pragma once
 
 #include <cstring>
@@ -18,7 +19,8 @@ struct diffulex_error {
 
 namespace diffulex::api {
 
-// Hands out an error object; when even that finds no memory, a static one that says so. Never throws.
+// Hands out an error object; when even that finds no memory, a static one that says so. Never
+// throws.
 void set_error(diffulex_error** out, diffulex_status status, const char* message,
                const std::vector<Error::Detail>* details) noexcept;
 void free_error(diffulex_error* error) noexcept;
@@ -51,14 +53,16 @@ T& required(T* pointer, const char* name) {
   return *pointer;
 }
 
-// Reads a caller's versioned struct: a shorter one is completed with zeros, a longer one must be zero where we know nothing.
+// Reads a caller's versioned struct: a shorter one is completed with zeros, a longer one must be
+// zero where we know nothing.
 template <class T>
 T read_struct(const T* in, const char* name) {
   required(in, name);
   uint32_t size = 0;
   std::memcpy(&size, in, sizeof(size));
   if (size < 2 * sizeof(uint32_t))
-    throw Error(DIFFULEX_E_ABI_MISMATCH, std::string(name) + ".struct_size is " + std::to_string(size) + "; call the init function")
+    throw Error(DIFFULEX_E_ABI_MISMATCH, std::string(name) + ".struct_size is " +
+                                             std::to_string(size) + "; call the init function")
         .with("option", "struct_size");
   const auto* bytes = reinterpret_cast<const unsigned char*>(in);
   for (size_t i = sizeof(T); i < size; ++i)
@@ -78,8 +82,8 @@ void write_struct(T* out, const T& value, const char* name) {
   required(out, name);
   const uint32_t size = out->struct_size;
   if (size < 2 * sizeof(uint32_t))
-    throw Error(DIFFULEX_E_ABI_MISMATCH,
-                std::string(name) + ".struct_size is " + std::to_string(size) + "; set it to sizeof the struct")
+    throw Error(DIFFULEX_E_ABI_MISMATCH, std::string(name) + ".struct_size is " +
+                                             std::to_string(size) + "; set it to sizeof the struct")
         .with("option", "struct_size");
   std::memcpy(out, &value, size < sizeof(T) ? size : sizeof(T));
   out->struct_size = size;
@@ -95,9 +99,12 @@ void write_element(void* array, size_t stride, size_t index, const T& value) {
 
 inline void check_array(const void* array, size_t stride, size_t capacity, const char* name) {
   if (capacity == 0) return;
-  if (array == nullptr) throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::string(name) + " is NULL").with("option", name);
+  if (array == nullptr)
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::string(name) + " is NULL").with("option", name);
   if (stride < 8)
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::string(name) + ": stride is " + std::to_string(stride)).with("option", "stride");
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT,
+                std::string(name) + ": stride is " + std::to_string(stride))
+        .with("option", "stride");
 }
 
 // The two-call pattern: *out_size is what there is; too small a buffer takes nothing.
@@ -106,7 +113,8 @@ diffulex_status copy_out(const T* data, size_t size, T* out, size_t capacity, si
   required(out_size, "out size");
   *out_size = size;
   if (size > capacity) {
-    throw Error(DIFFULEX_E_BUFFER_TOO_SMALL, "the buffer holds " + std::to_string(capacity) + ", " + std::to_string(size) + " are needed")
+    throw Error(DIFFULEX_E_BUFFER_TOO_SMALL, "the buffer holds " + std::to_string(capacity) + ", " +
+                                                 std::to_string(size) + " are needed")
         .with("bytes_needed", std::to_string(size * sizeof(T)));
   }
   if (size > 0) std::memcpy(&required(out, "buffer"), data, size * sizeof(T));

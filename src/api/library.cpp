@@ -48,7 +48,8 @@ constexpr struct {
     {DIFFULEX_E_PEER, "DIFFULEX_E_PEER"},
 };
 
-diffulex_status give_option(std::span<const OptionSpec> specs, size_t index, diffulex_option_info* out) {
+diffulex_status give_option(std::span<const OptionSpec> specs, size_t index,
+                            diffulex_option_info* out) {
   if (index >= specs.size())
     throw Error(DIFFULEX_E_NOT_FOUND, "there are " + std::to_string(specs.size()) + " options");
   const OptionSpec& spec = specs[index];
@@ -81,7 +82,8 @@ const char* diffulex_version_string(void) { return "0.1.0"; }
 uint32_t diffulex_abi_version(void) { return DIFFULEX_ABI_VERSION; }
 
 const char* diffulex_build_info(void) {
-  return "{\"version\":\"0.1.0\",\"compiler\":\"" __VERSION__ "\",\"build\":\""
+  return "{\"version\":\"0.1.0\",\"compiler\":\"" __VERSION__
+         "\",\"build\":\""
 #ifdef NDEBUG
          "release"
 #else
@@ -96,7 +98,9 @@ int32_t diffulex_has_feature(const char* name) {
   return 0;
 }
 
-const char* diffulex_feature_name(size_t index) { return index < std::size(kFeatures) ? kFeatures[index] : nullptr; }
+const char* diffulex_feature_name(size_t index) {
+  return index < std::size(kFeatures) ? kFeatures[index] : nullptr;
+}
 
 const char* diffulex_status_name(diffulex_status status) {
   for (const auto& entry : kStatusNames)
@@ -113,7 +117,8 @@ void diffulex_set_log(diffulex_log_fn fn, void* user_data, diffulex_log_level le
 
 size_t diffulex_device_count(void) { return 1; }
 
-diffulex_status diffulex_device_get(size_t index, diffulex_device_info* out, diffulex_error** error) {
+diffulex_status diffulex_device_get(size_t index, diffulex_device_info* out,
+                                    diffulex_error** error) {
   return diffulex::api::guard(error, [&] {
     if (index != 0) throw Error(DIFFULEX_E_NOT_FOUND, "there is 1 device");
     static const std::string name = diffulex::processor_name();
@@ -139,16 +144,18 @@ const char* diffulex_strategy_summary(const char* strategy) {
   return found != nullptr ? found->summary.data() : nullptr;
 }
 
-diffulex_status diffulex_strategy_option(const char* strategy, size_t index, diffulex_option_info* out,
-                                         diffulex_error** error) {
+diffulex_status diffulex_strategy_option(const char* strategy, size_t index,
+                                         diffulex_option_info* out, diffulex_error** error) {
   return diffulex::api::guard(error, [&] {
     diffulex::api::required(strategy, "strategy");
     return give_option(diffulex::find_strategy(strategy).options, index, out);
   });
 }
 
-diffulex_status diffulex_engine_option(size_t index, diffulex_option_info* out, diffulex_error** error) {
-  return diffulex::api::guard(error, [&] { return give_option(diffulex::engine_options(), index, out); });
+diffulex_status diffulex_engine_option(size_t index, diffulex_option_info* out,
+                                       diffulex_error** error) {
+  return diffulex::api::guard(error,
+                              [&] { return give_option(diffulex::engine_options(), index, out); });
 }
 
 }  // extern "C"

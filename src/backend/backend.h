@@ -1,5 +1,6 @@
-// What an engine asks of a device. A backend owns the weights, the KV pages and the resident page tables; it executes one
-// plan at a time and decides nothing by itself: after the forward it calls the functions of src/decide.
+// What an engine asks of a device. A backend owns the weights, the KV pages and the resident page
+// tables; it executes one plan at a time and decides nothing by itself: after the forward it calls
+// the functions of src/decide.
 #pragma once
 
 #include <cstdint>
@@ -16,16 +17,16 @@
 namespace diffulex {
 
 struct BackendConfig {
-  int max_requests = 0;    // resident rows
-  int max_tokens = 0;      // rows of one step
-  int max_head_rows = 0;   // rows of one step that the sampler reads
+  int max_requests = 0;   // resident rows
+  int max_tokens = 0;     // rows of one step
+  int max_head_rows = 0;  // rows of one step that the sampler reads
   int max_pages_per_request = 0;
-  int page_size = 0;       // tokens
+  int page_size = 0;  // tokens
   int64_t kv_pages = 0;
-  int window_stride = 0;   // buffer_blocks * block_size
+  int window_stride = 0;  // buffer_blocks * block_size
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
-  int threads = 1;         // compute threads, the caller of execute() included
+  int threads = 1;  // compute threads, the caller of execute() included
 };
 
 struct MemoryPlan {  // bytes
@@ -34,7 +35,8 @@ struct MemoryPlan {  // bytes
   uint64_t workspace = 0;
 };
 
-// Called while weights are packed: bytes done, bytes in all, the tensor at work. Returns false to cancel the load.
+// Called while weights are packed: bytes done, bytes in all, the tensor at work. Returns false to
+// cancel the load.
 using LoadProgress = std::function<bool(uint64_t done, uint64_t total, const std::string& item)>;
 
 // Thread class: one owner thread calls execute(); info() and kernels() from any thread.
@@ -44,24 +46,25 @@ class Backend {
   Backend(const Backend&) = delete;
   Backend& operator=(const Backend&) = delete;
 
-  // Runs the plan and returns its result. Throws Error(DIFFULEX_E_DEVICE_FAULT) when the device is lost.
-  // Allocates nothing once a step of the same shape has run.
+  // Runs the plan and returns its result. Throws Error(DIFFULEX_E_DEVICE_FAULT) when the device is
+  // lost. Allocates nothing once a step of the same shape has run.
   virtual StepResult execute(const wire::StepPlan& plan) = 0;
 
-  virtual MemoryPlan memory() const = 0;     // what is allocated
-  virtual std::string kernels() const = 0;   // e.g. "cpu avx3 oneDNN 2.6.3 bf16"
+  virtual MemoryPlan memory() const = 0;    // what is allocated
+  virtual std::string kernels() const = 0;  // e.g. "cpu avx3 oneDNN 2.6.3 bf16"
 
  protected:
   Backend() = default;
 };
 
-// The CPU backend (src/backend/cpu). plan: bytes it would need; create: packs the weights (borrowed only during the call).
+// The CPU backend (src/backend/cpu). plan: bytes it would need; create: packs the weights (borrowed
+// only during the call).
 namespace cpu {
 // bf16 where the processor multiplies it natively, f32 elsewhere.
 DType best_weight_dtype();
 MemoryPlan plan_memory(const ArchSpec& arch, const BackendConfig& config);
-std::unique_ptr<Backend> create(const ArchSpec& arch, const ModelWeights& weights, const BackendConfig& config,
-                                const LoadProgress& progress);
+std::unique_ptr<Backend> create(const ArchSpec& arch, const ModelWeights& weights,
+                                const BackendConfig& config, const LoadProgress& progress);
 }  // namespace cpu
 
 }  // namespace diffulex

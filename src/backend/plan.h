@@ -9,7 +9,8 @@
 
 namespace diffulex {
 
-// One request of a step. Its rows are the absolute positions [context_len, context_len + token_count).
+// One request of a step. Its rows are the absolute positions [context_len, context_len +
+// token_count).
 struct alignas(16) RequestRow {
   uint32_t slot;         // resident row of the backend's page table, [0, max_requests)
   uint32_t first_token;  // index of its first row in StepPlan.tokens
@@ -18,10 +19,12 @@ struct alignas(16) RequestRow {
   int32_t store_len;     // keys and values of the first store_len rows are written to the cache
   uint32_t head_begin;   // its rows in StepPlan.head_rows: [head_begin, head_begin + head_count)
   uint32_t head_count;
-  uint32_t table_offset;  // page_count entries from StepPlan.pages[page_begin] replace its page table from here on
+  uint32_t table_offset;  // page_count entries from StepPlan.pages[page_begin] replace its page
+                          // table from here on
   uint32_t page_begin;
   uint32_t page_count;
-  int32_t window_offset;  // row (within the request) of the window's first position; -1: the forward ends before the window
+  int32_t window_offset;  // row (within the request) of the window's first position; -1: the
+                          // forward ends before the window
   int32_t stored_blocks;  // leading window blocks whose keys and values this forward stores
   decide::AttentionRule attention;
   decide::SamplerParams sampler;
@@ -34,9 +37,10 @@ static_assert(std::is_trivially_copyable_v<RequestRow>);
 // What a step did. Spans point into buffers of the backend and stay valid until its next execute().
 struct StepResult {
   std::span<const decide::Window> windows;  // [requests], state after the step
-  std::span<const int32_t> tokens;          // [requests * window_stride]: the window's tokens after the step, masks included
-  size_t window_stride = 0;                 // buffer_blocks * block_size of the engine
-  std::span<const decide::Pick> picks;      // [head_rows], what the sampler saw
+  std::span<const int32_t>
+      tokens;  // [requests * window_stride]: the window's tokens after the step, masks included
+  size_t window_stride = 0;             // buffer_blocks * block_size of the engine
+  std::span<const decide::Pick> picks;  // [head_rows], what the sampler saw
 };
 
 }  // namespace diffulex

@@ -1,4 +1,5 @@
-// The one exception type of the library. It never leaves the library: src/api turns it into a diffulex_error.
+// The one exception type of the library. It never leaves the library: src/api turns it into a
+// diffulex_error.
 #pragma once
 
 #include <exception>

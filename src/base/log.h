@@ -11,7 +11,8 @@ namespace diffulex {
 class Log {
  public:
   Log() = default;
-  Log(diffulex_log_fn fn, void* user_data, diffulex_log_level level) : fn_(fn), user_data_(user_data), level_(level) {}
+  Log(diffulex_log_fn fn, void* user_data, diffulex_log_level level)
+      : fn_(fn), user_data_(user_data), level_(level) {}
 
   bool enabled(diffulex_log_level level) const { return fn_ != nullptr && level >= level_; }
   void write(diffulex_log_level level, const char* component, const std::string& message,

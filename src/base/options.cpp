@@ -23,10 +23,15 @@ bool parse_flag(std::string_view text, double* out) {
 bool parse(const OptionSpec& spec, std::string_view text, double* out) {
   *out = 0;
   switch (spec.type) {
-    case OptionType::kString: return true;
-    case OptionType::kBool: return parse_flag(text, out);
-    case OptionType::kInt: return parse_number(text, out) && *out == std::floor(*out) && *out >= spec.min && *out <= spec.max;
-    case OptionType::kFloat: return parse_number(text, out) && *out >= spec.min && *out <= spec.max;
+    case OptionType::kString:
+      return true;
+    case OptionType::kBool:
+      return parse_flag(text, out);
+    case OptionType::kInt:
+      return parse_number(text, out) && *out == std::floor(*out) && *out >= spec.min &&
+             *out <= spec.max;
+    case OptionType::kFloat:
+      return parse_number(text, out) && *out >= spec.min && *out <= spec.max;
   }
   return false;
 }
@@ -39,11 +44,15 @@ std::string known_keys(std::span<const OptionSpec> specs) {
 
 }  // namespace
 
-OptionValues::OptionValues(std::span<const OptionSpec> specs) : specs_(specs), values_(specs.size()) {
+OptionValues::OptionValues(std::span<const OptionSpec> specs)
+    : specs_(specs), values_(specs.size()) {
   for (size_t i = 0; i < specs.size(); ++i) {
     values_[i].text = specs[i].default_value;
-    const bool derived = values_[i].text.empty() || !parse(specs[i], values_[i].text, &values_[i].number);
-    if (derived) values_[i].number = specs[i].type == OptionType::kFloat ? std::numeric_limits<double>::quiet_NaN() : 0;
+    const bool derived =
+        values_[i].text.empty() || !parse(specs[i], values_[i].text, &values_[i].number);
+    if (derived)
+      values_[i].number =
+          specs[i].type == OptionType::kFloat ? std::numeric_limits<double>::quiet_NaN() : 0;
   }
 }
 
@@ -58,7 +67,8 @@ void OptionValues::set(std::string_view owner, std::string_view key, std::string
   const std::string name = std::string(owner) + " option '" + std::string(key) + "'";
   if (i == specs_.size()) {
     const std::string keys = known_keys(specs_);
-    throw Error(DIFFULEX_E_UNKNOWN_OPTION, "unknown " + name + "; known: " + (keys.empty() ? "none" : keys))
+    throw Error(DIFFULEX_E_UNKNOWN_OPTION,
+                "unknown " + name + "; known: " + (keys.empty() ? "none" : keys))
         .with("option", std::string(key))
         .with("allowed", keys);
   }
@@ -69,7 +79,8 @@ void OptionValues::set(std::string_view owner, std::string_view key, std::string
         .with("option", std::string(key))
         .with("allowed", specs_[i].allowed);
   Value& slot = values_[i];
-  const bool same = specs_[i].type == OptionType::kString ? slot.text == value : slot.number == number;
+  const bool same =
+      specs_[i].type == OptionType::kString ? slot.text == value : slot.number == number;
   if (slot.present && !same)
     throw Error(DIFFULEX_E_INVALID_ARGUMENT,
                 name + " is set twice: to '" + slot.text + "' and to '" + std::string(value) + "'")
@@ -92,7 +103,9 @@ bool OptionValues::is_set(std::string_view key) const {
 
 bool OptionValues::flag(std::string_view key) const { return number(key) != 0; }
 
-int64_t OptionValues::integer(std::string_view key) const { return static_cast<int64_t>(number(key)); }
+int64_t OptionValues::integer(std::string_view key) const {
+  return static_cast<int64_t>(number(key));
+}
 
 double OptionValues::number(std::string_view key) const {
   const size_t i = index_of(key);

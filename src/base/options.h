@@ -1,4 +1,5 @@
-// Options that describe themselves: one table drives parsing, checks, error texts, diffulex_*_option and the documentation.
+// Options that describe themselves: one table drives parsing, checks, error texts,
+// diffulex_*_option and the documentation.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +10,12 @@
 
 namespace diffulex {
 
-enum class OptionType : int32_t { kBool = 0, kInt = 1, kFloat = 2, kString = 3 };  // DIFFULEX_OPTION_*
+enum class OptionType : int32_t {
+  kBool = 0,
+  kInt = 1,
+  kFloat = 2,
+  kString = 3
+};  // DIFFULEX_OPTION_*
 
 struct OptionSpec {
   const char* key;
@@ -26,8 +32,9 @@ class OptionValues {
  public:
   explicit OptionValues(std::span<const OptionSpec> specs);
 
-  // Throws Error: DIFFULEX_E_UNKNOWN_OPTION, DIFFULEX_E_INVALID_ARGUMENT (mistyped, out of range, or set twice to different
-  // values within one source). owner names the table in messages, e.g. "engine" or "strategy 'multi_bd'".
+  // Throws Error: DIFFULEX_E_UNKNOWN_OPTION, DIFFULEX_E_INVALID_ARGUMENT (mistyped, out of range,
+  // or set twice to different values within one source). owner names the table in messages, e.g.
+  // "engine" or "strategy 'multi_bd'".
   void set(std::string_view owner, std::string_view key, std::string_view value);
   void set_int(std::string_view owner, std::string_view key, int64_t value);
   // Forgets which options count as set, keeping their values as the new defaults.

@@ -5,9 +5,13 @@
 namespace diffulex {
 
 KvCacheManager::KvCacheManager(int32_t pages, int page_size, bool prefix_caching)
-    : page_size_(page_size), prefix_caching_(prefix_caching), pool_(pages), index_(pages, page_size) {}
+    : page_size_(page_size),
+      prefix_caching_(prefix_caching),
+      pool_(pages),
+      index_(pages, page_size) {}
 
-int32_t KvCacheManager::attach_prefix(PageTable& table, std::span<const int32_t> tokens, int32_t end) {
+int32_t KvCacheManager::attach_prefix(PageTable& table, std::span<const int32_t> tokens,
+                                      int32_t end) {
   table.chain = table.root;
   table.published = 0;
   if (!prefix_caching_ || !table.cacheable) return 0;
@@ -36,10 +40,12 @@ bool KvCacheManager::grow(PageTable& table, int32_t positions) {
   return true;
 }
 
-void KvCacheManager::publish(PageTable& table, std::span<const int32_t> tokens, int32_t stored_end) {
+void KvCacheManager::publish(PageTable& table, std::span<const int32_t> tokens,
+                             int32_t stored_end) {
   if (!prefix_caching_ || !table.cacheable) return;
   while ((table.published + 1) * page_size_ <= stored_end) {
-    const auto content = tokens.subspan(static_cast<size_t>(table.published) * page_size_, page_size_);
+    const auto content =
+        tokens.subspan(static_cast<size_t>(table.published) * page_size_, page_size_);
     table.chain = index_.publish(table.pages[table.published], table.chain, content);
     ++table.published;
   }

@@ -1,5 +1,5 @@
-// Level 3: which pages a request owns, which of them it shares, and when a page becomes findable. A strategy whose cache grows
-// or is reused differently derives from this class.
+// Level 3: which pages a request owns, which of them it shares, and when a page becomes findable. A
+// strategy whose cache grows or is reused differently derives from this class.
 #pragma once
 
 #include <cstdint>
@@ -35,14 +35,15 @@ class KvCacheManager {
   int32_t cached_pages() const { return index_.count(); }
   int32_t pages_for(int32_t positions) const { return (positions + page_size_ - 1) / page_size_; }
 
-  // Gives an empty table the known pages of tokens[0, end). A page is used only when all its positions are below `end`.
-  // Returns the positions covered.
+  // Gives an empty table the known pages of tokens[0, end). A page is used only when all its
+  // positions are below `end`. Returns the positions covered.
   virtual int32_t attach_prefix(PageTable& table, std::span<const int32_t> tokens, int32_t end);
   // Pages missing to cover positions [0, positions).
   int32_t missing(const PageTable& table, int32_t positions) const;
   // Adds what is missing; false, with nothing taken, when too few pages are free.
   virtual bool grow(PageTable& table, int32_t positions);
-  // Positions [0, stored_end) hold final keys and values: makes their complete pages findable, each once.
+  // Positions [0, stored_end) hold final keys and values: makes their complete pages findable, each
+  // once.
   virtual void publish(PageTable& table, std::span<const int32_t> tokens, int32_t stored_end);
   // Gives every page back, the deepest first, so that the shallowest stay reusable longest.
   void release(PageTable& table);

@@ -1,4 +1,5 @@
-// Reference counts of KV pages and the order in which free ones are reused: least recently released first, O(1).
+// Reference counts of KV pages and the order in which free ones are reused: least recently released
+// first, O(1).
 #pragma once
 
 #include <cstddef>

@@ -25,9 +25,11 @@ uint64_t PrefixIndex::hash_of(const ChainLink& parent, std::span<const int32_t> 
   return XXH64(scratch_.data(), scratch_.size() * sizeof(int64_t), 0);
 }
 
-PageId PrefixIndex::find(const ChainLink& parent, std::span<const int32_t> tokens, ChainLink* link) const {
+PageId PrefixIndex::find(const ChainLink& parent, std::span<const int32_t> tokens,
+                         ChainLink* link) const {
   const uint64_t hash = hash_of(parent, tokens);
-  for (PageId page = buckets_[hash & (buckets_.size() - 1)]; page >= 0; page = records_[page].next) {
+  for (PageId page = buckets_[hash & (buckets_.size() - 1)]; page >= 0;
+       page = records_[page].next) {
     const Record& record = records_[page];
     if (record.hash != hash || record.parent_serial != parent.serial) continue;
     const int32_t* known = &tokens_[static_cast<size_t>(page) * page_size_];
@@ -38,14 +40,16 @@ PageId PrefixIndex::find(const ChainLink& parent, std::span<const int32_t> token
   return -1;
 }
 
-ChainLink PrefixIndex::publish(PageId page, const ChainLink& parent, std::span<const int32_t> tokens) {
+ChainLink PrefixIndex::publish(PageId page, const ChainLink& parent,
+                               std::span<const int32_t> tokens) {
   ChainLink link;
   if (find(parent, tokens, &link) >= 0) return link;
   Record& record = records_[page];
   record.hash = hash_of(parent, tokens);
   record.serial = ++last_serial_;
   record.parent_serial = parent.serial;
-  std::copy(tokens.begin(), tokens.end(), tokens_.begin() + static_cast<ptrdiff_t>(page) * page_size_);
+  std::copy(tokens.begin(), tokens.end(),
+            tokens_.begin() + static_cast<ptrdiff_t>(page) * page_size_);
   PageId& bucket = buckets_[record.hash & (buckets_.size() - 1)];
   record.next = bucket;
   bucket = page;

@@ -1,5 +1,5 @@
-// Finds pages by content: page i of a sequence is known by the xxHash of its parent's hash and its tokens. Equal hashes are not
-// trusted: tokens and parent are compared.
+// Finds pages by content: page i of a sequence is known by the xxHash of its parent's hash and its
+// tokens. Equal hashes are not trusted: tokens and parent are compared.
 #pragma once
 
 #include <cstdint>
@@ -23,9 +23,11 @@ class PrefixIndex {
 
   static ChainLink root(std::span<const char> salt);  // requests with different salts share nothing
 
-  // The page that holds `tokens` (page_size of them) behind `parent`, -1 when there is none. *link: the chain with it.
+  // The page that holds `tokens` (page_size of them) behind `parent`, -1 when there is none. *link:
+  // the chain with it.
   PageId find(const ChainLink& parent, std::span<const int32_t> tokens, ChainLink* link) const;
-  // Makes a complete, written page findable. When equal content is known already that entry stays. Returns the chain with it.
+  // Makes a complete, written page findable. When equal content is known already that entry stays.
+  // Returns the chain with it.
   ChainLink publish(PageId page, const ChainLink& parent, std::span<const int32_t> tokens);
   // The page's content is about to change.
   void forget(PageId page);
@@ -36,18 +38,18 @@ class PrefixIndex {
  private:
   struct Record {
     uint64_t hash = 0;
-    uint64_t serial = 0;         // 0: not published
+    uint64_t serial = 0;  // 0: not published
     uint64_t parent_serial = 0;
-    PageId next = -1;            // in the bucket
+    PageId next = -1;  // in the bucket
   };
   uint64_t hash_of(const ChainLink& parent, std::span<const int32_t> tokens) const;
 
   int page_size_;
   int32_t count_ = 0;
   uint64_t last_serial_ = 0;
-  std::vector<Record> records_;         // [pages]
-  std::vector<int32_t> tokens_;         // [pages * page_size]
-  std::vector<PageId> buckets_;         // [power of two]
+  std::vector<Record> records_;           // [pages]
+  std::vector<int32_t> tokens_;           // [pages * page_size]
+  std::vector<PageId> buckets_;           // [power of two]
   mutable std::vector<int64_t> scratch_;  // [1 + page_size]: what is hashed
 };
 

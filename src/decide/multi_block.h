@@ -1,5 +1,6 @@
-// The decisions of strategies that decode with a rolling buffer of fixed-size blocks: when a block opens, which tokens are
-// accepted, when a block is final, when the window moves and when the request ends.
+// The decisions of strategies that decode with a rolling buffer of fixed-size blocks: when a block
+// opens, which tokens are accepted, when a block is final, when the window moves and when the
+// request ends.
 #pragma once
 
 #include "decide/state.h"
@@ -14,10 +15,13 @@ DIFFULEX_HD inline int counted_positions(const MultiBlockParams& p, const Window
 }
 
 // Filled positions of a block, prompt tokens included; positions behind the limit count as filled.
-DIFFULEX_HD inline int filled(const MultiBlockParams& p, const BlockState& b) { return p.block_size - b.masks; }
+DIFFULEX_HD inline int filled(const MultiBlockParams& p, const BlockState& b) {
+  return p.block_size - b.masks;
+}
 
-// Before a forward: ages the ACTIVE blocks and opens at most one DUMMY. prefix_cached: every position below the window
-// is readable from the cache (no prefill is left to do before this forward). Returns true when a block was opened.
+// Before a forward: ages the ACTIVE blocks and opens at most one DUMMY. prefix_cached: every
+// position below the window is readable from the cache (no prefill is left to do before this
+// forward). Returns true when a block was opened.
 DIFFULEX_HD inline bool open_block(const MultiBlockParams& p, Window& w, bool prefix_cached) {
   bool any_active = false;
   for (int i = 0; i < w.valid; ++i) {
@@ -40,9 +44,10 @@ DIFFULEX_HD inline int stop_token_index(const MultiBlockParams& p, int32_t token
   return -1;
 }
 
-// Writes `token` at offset `offset` of block `slot`. tokens: the window's, [buffer_blocks * block_size].
-DIFFULEX_HD inline void write_token(const MultiBlockParams& p, Window& w, int32_t* tokens, int slot, int offset,
-                                    int32_t token) {
+// Writes `token` at offset `offset` of block `slot`. tokens: the window's, [buffer_blocks *
+// block_size].
+DIFFULEX_HD inline void write_token(const MultiBlockParams& p, Window& w, int32_t* tokens, int slot,
+                                    int offset, int32_t token) {
   BlockState& b = w.blocks[slot];
   tokens[slot * p.block_size + offset] = token;
   b.commit_ready = 0;
@@ -57,11 +62,12 @@ DIFFULEX_HD inline void write_token(const MultiBlockParams& p, Window& w, int32_
   }
 }
 
-// A mask-filling sampler's rule for one ACTIVE block: every mask whose confidence passes the threshold is filled; when none
-// does and the gate is open, the most confident one is (ties: lowest position). picks: one per mask of the block, ascending.
-// Returns the number of picks consumed; *fault is set when a row had no finite logit.
-DIFFULEX_HD inline int accept_block(const MultiBlockParams& p, Window& w, int32_t* tokens, int slot, bool gate_open,
-                                    const Pick* picks, bool* fault) {
+// A mask-filling sampler's rule for one ACTIVE block: every mask whose confidence passes the
+// threshold is filled; when none does and the gate is open, the most confident one is (ties: lowest
+// position). picks: one per mask of the block, ascending. Returns the number of picks consumed;
+// *fault is set when a row had no finite logit.
+DIFFULEX_HD inline int accept_block(const MultiBlockParams& p, Window& w, int32_t* tokens, int slot,
+                                    bool gate_open, const Pick* picks, bool* fault) {
   const BlockState& b = w.blocks[slot];
   const int end = counted_positions(p, w, slot);
   int n = 0, best = -1, best_offset = 0, accepted = 0;
@@ -87,22 +93,27 @@ DIFFULEX_HD inline int accept_block(const MultiBlockParams& p, Window& w, int32_
   return n;
 }
 
-// Moves the window left edge over `count` blocks that are now in the cache and appends as many DUMMY blocks of masks.
-DIFFULEX_HD inline void roll_window(const MultiBlockParams& p, Window& w, int32_t* tokens, int count) {
+// Moves the window left edge over `count` blocks that are now in the cache and appends as many
+// DUMMY blocks of masks.
+DIFFULEX_HD inline void roll_window(const MultiBlockParams& p, Window& w, int32_t* tokens,
+                                    int count) {
   if (count == 0) return;
   const int kept = p.buffer_blocks - count;
   for (int i = 0; i < kept; ++i) w.blocks[i] = w.blocks[i + count];
   for (int i = 0; i < kept * p.block_size; ++i) tokens[i] = tokens[i + count * p.block_size];
-  for (int i = kept * p.block_size; i < p.buffer_blocks * p.block_size; ++i) tokens[i] = p.mask_token;
+  for (int i = kept * p.block_size; i < p.buffer_blocks * p.block_size; ++i)
+    tokens[i] = p.mask_token;
   w.left += count * p.block_size;
   w.valid -= count;
   for (int i = kept; i < p.buffer_blocks; ++i) w.blocks[i] = BlockState{};
   for (int i = 0; i < p.buffer_blocks; ++i)
-    if (w.blocks[i].status == kDummy) w.blocks[i].masks = static_cast<uint16_t>(counted_positions(p, w, i));
+    if (w.blocks[i].status == kDummy)
+      w.blocks[i].masks = static_cast<uint16_t>(counted_positions(p, w, i));
 }
 
 // A request that is cut short keeps what is filled without a gap, as far as the first stop token.
-DIFFULEX_HD inline void commit_filled_prefix(const MultiBlockParams& p, Window& w, const int32_t* tokens) {
+DIFFULEX_HD inline void commit_filled_prefix(const MultiBlockParams& p, Window& w,
+                                             const int32_t* tokens) {
   int32_t end = w.left + w.valid * p.block_size;
   if (end > w.limit) end = w.limit;
   if (w.committed_end < w.left) w.committed_end = w.left;
@@ -115,9 +126,10 @@ DIFFULEX_HD inline void commit_filled_prefix(const MultiBlockParams& p, Window& 
   }
 }
 
-// Marks final blocks, moves the window and ends the request when a reason to end is final. stored_blocks: leading blocks
-// whose keys and values this forward has stored (TO_CACHE before it).
-DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* tokens, int stored_blocks) {
+// Marks final blocks, moves the window and ends the request when a reason to end is final.
+// stored_blocks: leading blocks whose keys and values this forward has stored (TO_CACHE before it).
+DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* tokens,
+                                int stored_blocks) {
   for (int i = 0; i < w.valid; ++i) {
     BlockState& b = w.blocks[i];
     if (i < stored_blocks) {
@@ -145,9 +157,10 @@ DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* t
 }
 
 // One step's decisions for a request whose forward covered the window: accept, commit, move, end.
-// tokens: the window's [buffer_blocks * block_size]; picks: one per mask of its ACTIVE blocks, in position order.
-DIFFULEX_HD inline void multi_block_step(const MultiBlockParams& p, Window& w, int32_t* tokens, const Pick* picks,
-                                         int stored_blocks) {
+// tokens: the window's [buffer_blocks * block_size]; picks: one per mask of its ACTIVE blocks, in
+// position order.
+DIFFULEX_HD inline void multi_block_step(const MultiBlockParams& p, Window& w, int32_t* tokens,
+                                         const Pick* picks, int stored_blocks) {
   bool fault = false, any_active = false;
   bool gate_open = true;  // the block before slot 0 is final
   w.revealed = 0;

@@ -1,5 +1,6 @@
-// Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as 1, 2, 3" (SC 2011).
-// A draw is a pure function of (seed, position, step, stream): the same on every device and under every schedule.
+// Philox4x32-10, the counter-based generator of Salmon et al., "Parallel random numbers: as easy as
+// 1, 2, 3" (SC 2011). A draw is a pure function of (seed, position, step, stream): the same on
+// every device and under every schedule.
 #pragma once
 
 #include "decide/platform.h"
@@ -10,7 +11,8 @@ struct Philox4 {
   uint32_t v[4];
 };
 
-DIFFULEX_HD inline Philox4 philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2, uint32_t c3) {
+DIFFULEX_HD inline Philox4 philox(uint64_t seed, uint32_t c0, uint32_t c1, uint32_t c2,
+                                  uint32_t c3) {
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;

@@ -1,4 +1,5 @@
-// Decision functions are compiled for the host and, by nvcc, for the device: no allocation, no virtual call, no exception.
+// Decision functions are compiled for the host and, by nvcc, for the device: no allocation, no
+// virtual call, no exception.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
-// Plain data that decisions read and write. Trivially copyable: it travels inside the step plan to the backend, is updated
-// there by the functions of this folder, and travels back; a request on the host mirrors it.
+// Plain data that decisions read and write. Trivially copyable: it travels inside the step plan to
+// the backend, is updated there by the functions of this folder, and travels back; a request on the
+// host mirrors it.
 #pragma once
 
 #include <type_traits>
@@ -21,7 +22,8 @@ enum BlockStatus : uint8_t {
 struct BlockState {
   uint8_t status;           // BlockStatus
   uint8_t commit_ready;     // the sampler lets the block leave ACTIVE
-  uint16_t editable_start;  // first offset that may be written: > 0 only where a prompt ends inside the block
+  uint16_t editable_start;  // first offset that may be written: > 0 only where a prompt ends inside
+                            // the block
   uint16_t masks;           // masks left at positions below Window::limit
   uint16_t steps;           // forwards that the block entered as ACTIVE
   uint16_t revealed;        // tokens the last forward wrote here
@@ -38,37 +40,42 @@ enum FinishReason : int32_t {  // values of diffulex_finish
   kSamplerFault = 10,
 };
 
-// The in-flight window of one request: slot i holds block [left + i*b, left + (i+1)*b). Statuses match T* A* D*.
+// The in-flight window of one request: slot i holds block [left + i*b, left + (i+1)*b). Statuses
+// match T* A* D*.
 struct Window {
-  int32_t left;         // absolute position of slot 0 = length of the committed-and-stored prefix once prefilled
-  int32_t valid;        // slots that are not DUMMY
-  int32_t prompt_len;   // P
-  int32_t limit;        // no output at or behind this position: min(P + max_tokens, max_model_len)
+  int32_t left;   // absolute position of slot 0 = length of the committed-and-stored prefix once
+                  // prefilled
+  int32_t valid;  // slots that are not DUMMY
+  int32_t prompt_len;    // P
+  int32_t limit;         // no output at or behind this position: min(P + max_tokens, max_model_len)
   int32_t limit_reason;  // kMaxTokens or kContext: which of the two it is
-  int32_t first_stop;   // lowest position that holds a stop token, -1 = none so far (tentative until its block commits)
-  int32_t stop_index;   // which of MultiBlockParams::stop_tokens that is
-  int32_t forwards;     // forwards the request took part in
+  int32_t first_stop;  // lowest position that holds a stop token, -1 = none so far (tentative until
+                       // its block commits)
+  int32_t stop_index;  // which of MultiBlockParams::stop_tokens that is
+  int32_t forwards;    // forwards the request took part in
   int32_t denoise_forwards;  // those with at least one ACTIVE block
   int32_t max_forwards;      // 0 = no limit
-  int32_t finish;       // FinishReason
+  int32_t finish;            // FinishReason
   int32_t committed_end;     // positions [P, committed_end) are final
-  int32_t revealed;     // masks filled by the last forward
+  int32_t revealed;          // masks filled by the last forward
   int32_t reserved;
   BlockState blocks[kMaxBufferBlocks];
 };
 
-// What a strategy built on rolling blocks decides with. Thresholds on progress are turned into counts on the host, so that
-// host and device compare integers: progress >= t  <=>  filled >= count.
+// What a strategy built on rolling blocks decides with. Thresholds on progress are turned into
+// counts on the host, so that host and device compare integers: progress >= t  <=>  filled >=
+// count.
 struct MultiBlockParams {
-  int32_t block_size;      // b
-  int32_t buffer_blocks;   // B
+  int32_t block_size;     // b
+  int32_t buffer_blocks;  // B
   int32_t mask_token;
-  int32_t add_block_fill;  // a successor is added when the last block has this many filled positions
-  int32_t semi_fill;       // a block with this many filled positions opens the gate of the next one
+  int32_t
+      add_block_fill;  // a successor is added when the last block has this many filled positions
+  int32_t semi_fill;   // a block with this many filled positions opens the gate of the next one
   float accept_threshold;  // tokens with confidence above it are accepted
   int32_t force_always;    // 1: a block accepts its best token even when its gate is closed
   int32_t stop_count;
-  int32_t eos_count;       // the first eos_count of stop_tokens end with kEos, the rest with kStopToken
+  int32_t eos_count;  // the first eos_count of stop_tokens end with kEos, the rest with kStopToken
   int32_t stop_tokens[kMaxStopTokens];
 };
 
@@ -91,8 +98,9 @@ struct Pick {
 };
 
 enum MaskMode : int32_t {
-  kBlockCausal = 0,   // keys up to the end of the query's own block of `granularity` positions
-  kPrefixFull = 1,    // prompt rows see the whole prompt; padded rows the padded prompt; the rest block-causal
+  kBlockCausal = 0,  // keys up to the end of the query's own block of `granularity` positions
+  kPrefixFull =
+      1,  // prompt rows see the whole prompt; padded rows the padded prompt; the rest block-causal
   kPrefixCausal = 2,  // token-causal
   kCacheOnly = 3,     // cached keys only
   kUnmasked = 4,      // every key
@@ -108,6 +116,7 @@ struct AttentionRule {
 };
 
 static_assert(std::is_trivially_copyable_v<Window> && sizeof(BlockState) == 12);
-static_assert(std::is_trivially_copyable_v<MultiBlockParams> && std::is_trivially_copyable_v<AttentionRule>);
+static_assert(std::is_trivially_copyable_v<MultiBlockParams> &&
+              std::is_trivially_copyable_v<AttentionRule>);
 
 }  // namespace diffulex::decide

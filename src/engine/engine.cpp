@@ -14,7 +14,8 @@ constexpr float kOpenShare = 0.05f;
 constexpr float kWeightsShare = 0.90f;
 constexpr uint64_t kProgressInterval = 50'000'000;  // ns between two calls
 
-diffulex_progress progress_of(diffulex_load_phase phase, uint64_t done, uint64_t total, const char* item, float fraction) {
+diffulex_progress progress_of(diffulex_load_phase phase, uint64_t done, uint64_t total,
+                              const char* item, float fraction) {
   diffulex_progress progress{};
   progress.struct_size = sizeof(progress);
   progress.phase = phase;
@@ -26,7 +27,8 @@ diffulex_progress progress_of(diffulex_load_phase phase, uint64_t done, uint64_t
 }
 
 void report(const ProgressFn& fn, const diffulex_progress& progress) {
-  if (fn && !fn(progress)) throw Error(DIFFULEX_E_CANCELLED, "the progress callback cancelled the load");
+  if (fn && !fn(progress))
+    throw Error(DIFFULEX_E_CANCELLED, "the progress callback cancelled the load");
 }
 
 // Weight progress, thinned out to about 20 calls a second.
@@ -37,7 +39,8 @@ LoadProgress throttle(const ProgressFn& fn) {
     if (done < total && now - last < kProgressInterval) return true;
     last = now;
     const float share = total == 0 ? 1.0f : static_cast<float>(done) / static_cast<float>(total);
-    return fn(progress_of(DIFFULEX_LOAD_WEIGHTS, done, total, item.c_str(), kOpenShare + kWeightsShare * share));
+    return fn(progress_of(DIFFULEX_LOAD_WEIGHTS, done, total, item.c_str(),
+                          kOpenShare + kWeightsShare * share));
   };
 }
 
@@ -56,9 +59,10 @@ void check_memory(const EngineConfig& config) {
   const MemoryPlan& m = config.memory;
   const uint64_t needed = m.weights + m.kv + m.workspace;
   if (config.available_bytes == 0 || needed <= config.available_bytes) return;
-  throw Error(DIFFULEX_E_HOST_MEMORY, "the engine needs " + std::to_string(needed) + " bytes (weights " +
-                                          std::to_string(m.weights) + ", KV cache " + std::to_string(m.kv) +
-                                          ", workspace " + std::to_string(m.workspace) + "), " +
+  throw Error(DIFFULEX_E_HOST_MEMORY, "the engine needs " + std::to_string(needed) +
+                                          " bytes (weights " + std::to_string(m.weights) +
+                                          ", KV cache " + std::to_string(m.kv) + ", workspace " +
+                                          std::to_string(m.workspace) + "), " +
                                           std::to_string(config.available_bytes) + " are free")
       .with("bytes_needed", std::to_string(needed))
       .with("bytes_free", std::to_string(config.available_bytes));
@@ -98,7 +102,8 @@ void Engine::load(const ProgressFn& progress) {
   check_memory(config_);
   report(progress, progress_of(DIFFULEX_LOAD_OPEN, 0, 0, config_.model_dir.c_str(), 0));
   const std::shared_ptr<Checkpoint> checkpoint = Checkpoint::open(config_.model_dir);
-  for (const std::string& warning : checkpoint->warnings()) log_.write(DIFFULEX_LOG_WARN, "loader", warning);
+  for (const std::string& warning : checkpoint->warnings())
+    log_.write(DIFFULEX_LOG_WARN, "loader", warning);
   tokenizer_ = load_tokenizer(config_.tokenizer_dir, log_);
   backend_ = cpu::create(config_.arch, checkpoint->weights(), config_.backend, throttle(progress));
   kernels_ = backend_->kernels();
@@ -132,7 +137,8 @@ uint64_t Engine::submit(RequestSpec spec) {
   throw_if_faulted();
   auto record = std::make_shared<RequestRecord>();
   Publisher::prepare(*record, spec);
-  if (tokenizer_ != nullptr) record->detokenizer = std::make_unique<text::Detokenizer>(tokenizer_, false);
+  if (tokenizer_ != nullptr)
+    record->detokenizer = std::make_unique<text::Detokenizer>(tokenizer_, false);
   const std::string salt = spec.cache_salt;
   const bool cacheable = spec.use_cache;
   const uint64_t id = table_.add(record);
@@ -144,7 +150,8 @@ uint64_t Engine::submit(RequestSpec spec) {
     request->pages.pages.reserve(static_cast<size_t>(config_.backend.max_pages_per_request));
     const std::lock_guard lock(inbox_mutex_);
     if (queued_ >= config_.shape.max_queue)
-      throw Error(DIFFULEX_E_QUEUE_FULL, "max_queue = " + std::to_string(config_.shape.max_queue) + " requests wait already")
+      throw Error(DIFFULEX_E_QUEUE_FULL, "max_queue = " + std::to_string(config_.shape.max_queue) +
+                                             " requests wait already")
           .with("option", "max_queue");
     if (thread_state_ == Thread::kDraining || thread_state_ == Thread::kStopping)
       throw Error(DIFFULEX_E_INVALID_STATE, "the engine is being stopped");
@@ -182,13 +189,15 @@ void Engine::take_commands() {
   for (Command& command : taken_) {
     if (command.submit != nullptr) {
       scheduler_->add(std::move(command.submit));
-    } else if (std::unique_ptr<Request> request = scheduler_->remove(command.abort); request != nullptr) {
+    } else if (std::unique_ptr<Request> request = scheduler_->remove(command.abort);
+               request != nullptr) {
       end_request(std::move(request), DIFFULEX_FINISH_ABORTED, DIFFULEX_OK);
     }
   }
 }
 
-void Engine::end_request(std::unique_ptr<Request> request, diffulex_finish finish, diffulex_status status) {
+void Engine::end_request(std::unique_ptr<Request> request, diffulex_finish finish,
+                         diffulex_status status) {
   publisher_.publish_finished(*request, finish, status, step_number_);
 }
 
@@ -217,8 +226,10 @@ bool Engine::run_step() {
     const std::lock_guard lock(inbox_mutex_);
     queued_ = static_cast<int32_t>(scheduler_->waiting_count() + inbox_.size());
   }
-  for (const Request* request : schedule.preempted) publisher_.publish_preempted(*request, step_number_);
-  for (const Request* request : schedule.admitted) publisher_.publish_admitted(*request, step_number_);
+  for (const Request* request : schedule.preempted)
+    publisher_.publish_preempted(*request, step_number_);
+  for (const Request* request : schedule.admitted)
+    publisher_.publish_admitted(*request, step_number_);
   if (schedule.rows.empty()) {
     publisher_.publish_engine(*scheduler_, *cache_, stats);
     return !schedule.preempted.empty();
@@ -244,8 +255,10 @@ bool Engine::run_step() {
   for (size_t i = 0; i < schedule.rows.size(); ++i) {
     const Request& request = *schedule.rows[i].request;
     const auto count = static_cast<size_t>(head_rows_[i]);
-    publisher_.publish_step(request, windows_before_[i], result.picks.subspan(pick, count), step_number_);
-    if (schedule.rows[i].window_offset >= 0) stats.revealed_slots += static_cast<uint32_t>(request.window.revealed);
+    publisher_.publish_step(request, windows_before_[i], result.picks.subspan(pick, count),
+                            step_number_);
+    if (schedule.rows[i].window_offset >= 0)
+      stats.revealed_slots += static_cast<uint32_t>(request.window.revealed);
     pick += count;
   }
   stats.committed_tokens = static_cast<uint32_t>(publisher_.stats().committed_tokens - committed);
@@ -263,7 +276,8 @@ bool Engine::run_step() {
   return true;
 }
 
-// The device or the process has failed in the middle of a step: no request can go on, but everything stays readable.
+// The device or the process has failed in the middle of a step: no request can go on, but
+// everything stays readable.
 void Engine::fail(diffulex_status status, const std::string& message) {
   fault_.store(status, std::memory_order_release);
   log_.write(DIFFULEX_LOG_ERROR, "engine", message);
@@ -288,10 +302,12 @@ void Engine::abort_all() {
 
 void Engine::start() {
   if (config_.run_mode != DIFFULEX_RUN_THREAD)
-    throw Error(DIFFULEX_E_INVALID_STATE, "the engine was created with run_mode MANUAL; step it with diffulex_engine_step");
+    throw Error(DIFFULEX_E_INVALID_STATE,
+                "the engine was created with run_mode MANUAL; step it with diffulex_engine_step");
   throw_if_faulted();
   const std::lock_guard lock(inbox_mutex_);
-  if (thread_state_ != Thread::kNone) throw Error(DIFFULEX_E_INVALID_STATE, "the engine's thread runs already");
+  if (thread_state_ != Thread::kNone)
+    throw Error(DIFFULEX_E_INVALID_STATE, "the engine's thread runs already");
   thread_state_ = Thread::kRunning;
   thread_ = std::thread([this] { thread_loop(); });
 }
@@ -299,7 +315,8 @@ void Engine::start() {
 void Engine::stop(bool drain) {
   {
     const std::lock_guard lock(inbox_mutex_);
-    if (thread_state_ != Thread::kRunning) throw Error(DIFFULEX_E_INVALID_STATE, "the engine's thread does not run");
+    if (thread_state_ != Thread::kRunning)
+      throw Error(DIFFULEX_E_INVALID_STATE, "the engine's thread does not run");
     thread_state_ = drain ? Thread::kDraining : Thread::kStopping;
   }
   inbox_changed_.notify_all();
@@ -320,7 +337,8 @@ void Engine::thread_loop() {
     if (thread_state_ == Thread::kStopping) break;
     if (worked || !inbox_.empty()) continue;
     if (thread_state_ == Thread::kDraining) break;
-    inbox_changed_.wait(lock, [this] { return !inbox_.empty() || thread_state_ != Thread::kRunning; });
+    inbox_changed_.wait(lock,
+                        [this] { return !inbox_.empty() || thread_state_ != Thread::kRunning; });
   }
   abort_all();
   events_.interrupt();

@@ -1,4 +1,5 @@
-// An engine: the owner thread's loop (commands, schedule, forward, publish) and what other threads may ask of it.
+// An engine: the owner thread's loop (commands, schedule, forward, publish) and what other threads
+// may ask of it.
 #pragma once
 
 #include <atomic>
@@ -25,8 +26,9 @@ namespace diffulex {
 
 using ProgressFn = std::function<bool(const diffulex_progress&)>;  // false: cancel the load
 
-// One owner thread runs step(): the caller's in manual mode, the engine's own in thread mode. Everything marked "any thread"
-// takes locks that are held for copies only and never during a forward.
+// One owner thread runs step(): the caller's in manual mode, the engine's own in thread mode.
+// Everything marked "any thread" takes locks that are held for copies only and never during a
+// forward.
 class Engine {
  public:
   Engine(EngineConfig config, Log log, const ProgressFn& progress);
@@ -36,7 +38,9 @@ class Engine {
 
   const EngineConfig& config() const { return config_; }  // immutable
   const std::string& kernels() const { return kernels_; }
-  const std::shared_ptr<const text::Tokenizer>& tokenizer() const { return tokenizer_; }  // null: the model has none
+  const std::shared_ptr<const text::Tokenizer>& tokenizer() const {
+    return tokenizer_;
+  }  // null: the model has none
   const Log& log() const { return log_; }
 
   // Owner thread. One step; false when no request could run.
@@ -62,7 +66,8 @@ class Engine {
 
   void load(const ProgressFn& progress);
   void take_commands();
-  void end_request(std::unique_ptr<Request> request, diffulex_finish finish, diffulex_status status);
+  void end_request(std::unique_ptr<Request> request, diffulex_finish finish,
+                   diffulex_status status);
   bool run_step();
   void fail(diffulex_status status, const std::string& message);
   void throw_if_faulted() const;
@@ -97,7 +102,12 @@ class Engine {
   std::condition_variable inbox_changed_;
   std::vector<Command> inbox_;
   int32_t queued_ = 0;  // submitted and not admitted yet
-  enum class Thread : uint8_t { kNone, kRunning, kDraining, kStopping } thread_state_ = Thread::kNone;
+  enum class Thread : uint8_t {
+    kNone,
+    kRunning,
+    kDraining,
+    kStopping
+  } thread_state_ = Thread::kNone;
   std::thread thread_;
 };
 

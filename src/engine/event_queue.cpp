@@ -6,8 +6,9 @@ namespace diffulex {
 namespace {
 
 // The order in which merged events of one request are told.
-constexpr diffulex_event_type kOrder[] = {DIFFULEX_EVENT_STARTED, DIFFULEX_EVENT_PREEMPTED, DIFFULEX_EVENT_COMMIT,
-                                          DIFFULEX_EVENT_REVISION, DIFFULEX_EVENT_FINISHED};
+constexpr diffulex_event_type kOrder[] = {DIFFULEX_EVENT_STARTED, DIFFULEX_EVENT_PREEMPTED,
+                                          DIFFULEX_EVENT_COMMIT, DIFFULEX_EVENT_REVISION,
+                                          DIFFULEX_EVENT_FINISHED};
 
 }  // namespace
 
@@ -25,7 +26,8 @@ void EventQueue::push(const std::shared_ptr<RequestRecord>& record, const difful
   {
     const std::lock_guard lock(mutex_);
     if (record->released) return;
-    const uint32_t delta = (record->pending & DIFFULEX_EVENT_COMMIT) != 0 ? record->latest.committed_delta : 0;
+    const uint32_t delta =
+        (record->pending & DIFFULEX_EVENT_COMMIT) != 0 ? record->latest.committed_delta : 0;
     record->latest = event;
     record->latest.committed_delta += delta;
     record->pending |= kinds;
@@ -57,7 +59,8 @@ void EventQueue::drop(RequestRecord& record) {
   record.released = true;
 }
 
-size_t EventQueue::take_pending(size_t capacity, const std::function<void(size_t, const diffulex_event&)>& take) {
+size_t EventQueue::take_pending(size_t capacity,
+                                const std::function<void(size_t, const diffulex_event&)>& take) {
   size_t count = 0;
   if (fault_pending_ && count < capacity) {
     take(count++, fault_);
@@ -70,7 +73,8 @@ size_t EventQueue::take_pending(size_t capacity, const std::function<void(size_t
       diffulex_event event = record.latest;
       event.type = kind;
       if (kind != DIFFULEX_EVENT_COMMIT) event.committed_delta = 0;
-      if (kind != DIFFULEX_EVENT_FINISHED) event.finish = DIFFULEX_FINISH_NONE, event.status = DIFFULEX_OK;
+      if (kind != DIFFULEX_EVENT_FINISHED)
+        event.finish = DIFFULEX_FINISH_NONE, event.status = DIFFULEX_OK;
       record.pending &= ~static_cast<uint32_t>(kind);
       take(count++, event);
     }

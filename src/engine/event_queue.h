@@ -1,5 +1,5 @@
-// The event stream of an engine. Events of one request are merged until somebody takes them, so that memory is bounded by the
-// number of requests and nothing is lost.
+// The event stream of an engine. Events of one request are merged until somebody takes them, so
+// that memory is bounded by the number of requests and nothing is lost.
 #pragma once
 
 #include <condition_variable>
@@ -27,13 +27,16 @@ class EventQueue {
   void push_fault(const diffulex_event& event);
   // Drops what is pending for a request that is forgotten.
   void drop(RequestRecord& record);
-  // Takes up to `capacity` events through `take`. Returns how many; 0 on time-out, interrupt or closing.
-  size_t wait(size_t capacity, int64_t timeout_ms, const std::function<void(size_t, const diffulex_event&)>& take);
+  // Takes up to `capacity` events through `take`. Returns how many; 0 on time-out, interrupt or
+  // closing.
+  size_t wait(size_t capacity, int64_t timeout_ms,
+              const std::function<void(size_t, const diffulex_event&)>& take);
   void interrupt();
 
  private:
   bool ready() const { return head_ != nullptr || fault_pending_; }
-  size_t take_pending(size_t capacity, const std::function<void(size_t, const diffulex_event&)>& take);
+  size_t take_pending(size_t capacity,
+                      const std::function<void(size_t, const diffulex_event&)>& take);
 
   const uint32_t mask_;
   std::mutex mutex_;

@@ -8,7 +8,8 @@ namespace {
 
 constexpr size_t kPlanAlignment = 16;  // of every vector in a plan, and of the plan itself
 
-// The rows of one request that the sampler reads: masks of its ACTIVE blocks that the output limit leaves in play.
+// The rows of one request that the sampler reads: masks of its ACTIVE blocks that the output limit
+// leaves in play.
 int32_t* write_head_rows(const Request& request, int32_t first_row, int32_t* out) {
   const decide::Window& w = request.window;
   const int32_t b = request.block_size();
@@ -18,14 +19,16 @@ int32_t* write_head_rows(const Request& request, int32_t first_row, int32_t* out
     if (block.status != decide::kActive) continue;
     const int32_t end = std::min(b, w.limit - (w.left + slot * b));
     for (int32_t offset = block.editable_start; offset < end; ++offset)
-      if (tokens[slot * b + offset] == request.spec.blocks.mask_token) *out++ = first_row + slot * b + offset;
+      if (tokens[slot * b + offset] == request.spec.blocks.mask_token)
+        *out++ = first_row + slot * b + offset;
   }
   return out;
 }
 
 }  // namespace
 
-ModelRunner::ModelRunner(Backend& backend) : backend_(backend), builder_(1 << 16, nullptr, false, kPlanAlignment) {}
+ModelRunner::ModelRunner(Backend& backend)
+    : backend_(backend), builder_(1 << 16, nullptr, false, kPlanAlignment) {}
 
 void ModelRunner::describe(const ScheduledRequest& scheduled, RequestRow& row) const {
   const Request& request = *scheduled.request;
@@ -85,7 +88,8 @@ const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule
     const Request& request = *s.request;
     token = std::copy_n(request.tokens().data() + request.cached, s.rows, token);
     if (s.window_offset >= 0)
-      head = write_head_rows(request, static_cast<int32_t>(row.first_token) + s.window_offset, head);
+      head =
+          write_head_rows(request, static_cast<int32_t>(row.first_token) + s.window_offset, head);
     page = std::copy_n(request.pages.pages.data() + row.table_offset, row.page_count, page);
     std::memcpy(bytes, &row, sizeof(row));
     bytes += sizeof(row);

@@ -1,4 +1,5 @@
-// Turns a schedule into a step plan, has the backend execute it and hands the results to the requests.
+// Turns a schedule into a step plan, has the backend execute it and hands the results to the
+// requests.
 #pragma once
 
 #include <flatbuffers/flatbuffers.h>

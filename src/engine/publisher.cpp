@@ -49,7 +49,8 @@ void write_slots(RequestRecord& record, const Request& request, int32_t begin, i
     const bool prompt = p < request.window.prompt_len;
     const int32_t token = tokens[p] == request.spec.blocks.mask_token ? -1 : tokens[p];
     if (token != slot.token && !prompt) {
-      slot.flags = static_cast<uint8_t>(DIFFULEX_SLOT_CHANGED | (slot.token < 0 ? DIFFULEX_SLOT_REVEALED : 0));
+      slot.flags = static_cast<uint8_t>(DIFFULEX_SLOT_CHANGED |
+                                        (slot.token < 0 ? DIFFULEX_SLOT_REVEALED : 0));
       ++slot.revisions;
     }
     if (prompt) slot.flags = DIFFULEX_SLOT_PROMPT;
@@ -69,7 +70,8 @@ diffulex_block_state state_of(const Request& request, int32_t start) {
   return block.masks == 0 ? DIFFULEX_BLOCK_FILLED : DIFFULEX_BLOCK_ACTIVE;
 }
 
-void write_block(RequestRecord& record, const Request& request, const decide::Window& before, diffulex_block& block) {
+void write_block(RequestRecord& record, const Request& request, const decide::Window& before,
+                 diffulex_block& block) {
   const int32_t b = request.block_size();
   const auto start = static_cast<int32_t>(block.start);
   block.state = state_of(request, start);
@@ -83,7 +85,8 @@ void write_block(RequestRecord& record, const Request& request, const decide::Wi
     filled += slot.token >= 0 ? 1 : 0;
     changed += (slot.flags & DIFFULEX_SLOT_CHANGED) != 0 ? 1 : 0;
     if (slot.confidence > 0) ++scored, confidence += slot.confidence;
-    if (slot.state == DIFFULEX_SLOT_TENTATIVE && block.state != DIFFULEX_BLOCK_ACTIVE) slot.state = DIFFULEX_SLOT_SETTLED;
+    if (slot.state == DIFFULEX_SLOT_TENTATIVE && block.state != DIFFULEX_BLOCK_ACTIVE)
+      slot.state = DIFFULEX_SLOT_SETTLED;
   }
   block.filled = filled;
   block.stable_ratio = 1.0f - static_cast<float>(changed) / static_cast<float>(block.length);
@@ -93,10 +96,12 @@ void write_block(RequestRecord& record, const Request& request, const decide::Wi
 void write_canvas(RequestRecord& record, const Request& request, const decide::Window& before,
                   std::span<const decide::Pick> picks) {
   const int32_t b = request.block_size();
-  const int32_t end = std::max(before.left + before.valid * b, request.window.left + request.window.valid * b);
+  const int32_t end =
+      std::max(before.left + before.valid * b, request.window.left + request.window.valid * b);
   extend_canvas(record, request, end);
   const size_t stale = size_t{record.window_block} * static_cast<size_t>(b);
-  for (size_t s = stale; s < record.slots.size(); ++s) record.slots[s].flags &= DIFFULEX_SLOT_PROMPT;
+  for (size_t s = stale; s < record.slots.size(); ++s)
+    record.slots[s].flags &= DIFFULEX_SLOT_PROMPT;
   if (record.track_slots) score_slots(record, request, before, picks);
   write_slots(record, request, before.left, end);
   const size_t first_block = slot_index(record, before.left) / static_cast<size_t>(b);
@@ -129,7 +134,8 @@ void write_info(RequestRecord& record, const Request& request) {
   info.preemptions = request.preemptions;
   info.cached_len = static_cast<uint32_t>(request.prefix_hits);
   info.active_blocks = 0;
-  for (int i = 0; i < w.valid; ++i) info.active_blocks += w.blocks[i].status == decide::kActive ? 1 : 0;
+  for (int i = 0; i < w.valid; ++i)
+    info.active_blocks += w.blocks[i].status == decide::kActive ? 1 : 0;
 }
 
 }  // namespace
@@ -138,7 +144,8 @@ void Publisher::prepare(RequestRecord& record, const RequestSpec& spec) {
   const auto b = static_cast<size_t>(spec.blocks.block_size);
   const size_t prompt_len = spec.prompt.size();
   const size_t first = prompt_len / b * b;
-  const size_t longest = static_cast<size_t>(spec.limit) - first + (size_t(spec.blocks.buffer_blocks) + 1) * b;
+  const size_t longest =
+      static_cast<size_t>(spec.limit) - first + (size_t(spec.blocks.buffer_blocks) + 1) * b;
   record.first_position = static_cast<uint32_t>(first);
   record.output.reserve(static_cast<size_t>(spec.limit) - prompt_len + b);
   record.slots.reserve(longest);
@@ -151,7 +158,8 @@ void Publisher::prepare(RequestRecord& record, const RequestSpec& spec) {
   record.info.queued_ns = monotonic_ns();
 }
 
-void Publisher::tell(const Request& request, diffulex_event_type kinds, uint32_t delta, uint64_t step) {
+void Publisher::tell(const Request& request, diffulex_event_type kinds, uint32_t delta,
+                     uint64_t step) {
   diffulex_event event{};
   {
     const std::lock_guard lock(request.record->mutex);
@@ -202,10 +210,11 @@ void Publisher::publish_preempted(const Request& request, uint64_t step) {
   tell(request, DIFFULEX_EVENT_PREEMPTED, 0, step);
 }
 
-void Publisher::publish_step(const Request& request, const decide::Window& before, std::span<const decide::Pick> picks,
-                             uint64_t step) {
+void Publisher::publish_step(const Request& request, const decide::Window& before,
+                             std::span<const decide::Pick> picks, uint64_t step) {
   uint32_t delta = 0;
-  const bool window_ran = request.window.denoise_forwards != before.denoise_forwards || request.window.left != before.left;
+  const bool window_ran = request.window.denoise_forwards != before.denoise_forwards ||
+                          request.window.left != before.left;
   {
     RequestRecord& record = *request.record;
     const std::lock_guard lock(record.mutex);
@@ -214,7 +223,8 @@ void Publisher::publish_step(const Request& request, const decide::Window& befor
     if (window_ran) {
       write_canvas(record, request, before, picks);
       delta = write_output(record, request);
-      if (delta > 0 && record.info.first_commit_ns == 0) record.info.first_commit_ns = monotonic_ns();
+      if (delta > 0 && record.info.first_commit_ns == 0)
+        record.info.first_commit_ns = monotonic_ns();
     }
     write_info(record, request);
   }
@@ -224,11 +234,13 @@ void Publisher::publish_step(const Request& request, const decide::Window& befor
     stats_.revealed_slots += window_ran ? static_cast<uint64_t>(request.window.revealed) : 0;
   }
   const bool revised = window_ran && request.window.revealed > 0;
-  const auto kinds = (delta > 0 ? DIFFULEX_EVENT_COMMIT : 0) | (revised ? DIFFULEX_EVENT_REVISION : 0);
+  const auto kinds =
+      (delta > 0 ? DIFFULEX_EVENT_COMMIT : 0) | (revised ? DIFFULEX_EVENT_REVISION : 0);
   if (kinds != 0) tell(request, kinds, delta, step);
 }
 
-void Publisher::publish_finished(const Request& request, diffulex_finish finish, diffulex_status status, uint64_t step) {
+void Publisher::publish_finished(const Request& request, diffulex_finish finish,
+                                 diffulex_status status, uint64_t step) {
   {
     RequestRecord& record = *request.record;
     const std::lock_guard lock(record.mutex);
@@ -251,7 +263,8 @@ void Publisher::publish_finished(const Request& request, diffulex_finish finish,
   tell(request, DIFFULEX_EVENT_FINISHED, 0, step);
 }
 
-void Publisher::publish_engine(const Scheduler& scheduler, const KvCacheManager& cache, const diffulex_step_stats& step) {
+void Publisher::publish_engine(const Scheduler& scheduler, const KvCacheManager& cache,
+                               const diffulex_step_stats& step) {
   const std::lock_guard lock(mutex_);
   stats_.queued = static_cast<uint32_t>(scheduler.waiting_count());
   stats_.running = static_cast<uint32_t>(scheduler.running_count());

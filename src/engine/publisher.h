@@ -23,11 +23,14 @@ class Publisher {
 
   void publish_admitted(const Request& request, uint64_t step);
   void publish_preempted(const Request& request, uint64_t step);
-  // picks: of the request's head rows in this step, in position order (before: its window before the step).
-  void publish_step(const Request& request, const decide::Window& before, std::span<const decide::Pick> picks,
-                    uint64_t step);
-  void publish_finished(const Request& request, diffulex_finish finish, diffulex_status status, uint64_t step);
-  void publish_engine(const Scheduler& scheduler, const KvCacheManager& cache, const diffulex_step_stats& step);
+  // picks: of the request's head rows in this step, in position order (before: its window before
+  // the step).
+  void publish_step(const Request& request, const decide::Window& before,
+                    std::span<const decide::Pick> picks, uint64_t step);
+  void publish_finished(const Request& request, diffulex_finish finish, diffulex_status status,
+                        uint64_t step);
+  void publish_engine(const Scheduler& scheduler, const KvCacheManager& cache,
+                      const diffulex_step_stats& step);
 
   diffulex_engine_stats stats() const;
 

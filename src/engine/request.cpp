@@ -20,7 +20,8 @@ Request::Request(uint64_t id_, RequestSpec spec_, std::shared_ptr<RequestRecord>
   window.stop_index = -1;
   window.committed_end = prompt_len;
   for (int i = 0; i < spec.blocks.buffer_blocks; ++i)
-    window.blocks[i].masks = static_cast<uint16_t>(decide::counted_positions(spec.blocks, window, i));
+    window.blocks[i].masks =
+        static_cast<uint16_t>(decide::counted_positions(spec.blocks, window, i));
   if (tail > 0) {
     window.valid = 1;
     window.blocks[0].status = decide::kActive;
@@ -47,7 +48,8 @@ int32_t Request::head_rows() const {
   return rows;
 }
 
-void Request::apply(const decide::Window& after, std::span<const int32_t> tokens_after, int32_t stored) {
+void Request::apply(const decide::Window& after, std::span<const int32_t> tokens_after,
+                    int32_t stored) {
   const int32_t moved = after.left - window.left;
   cached += stored;
   if (moved > 0) {

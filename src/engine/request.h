@@ -30,8 +30,8 @@ struct RequestSpec {
 };
 
 enum class Phase : uint8_t {
-  kWaiting,   // in the queue, owns no pages
-  kRunning,   // owns pages and a resident row
+  kWaiting,  // in the queue, owns no pages
+  kRunning,  // owns pages and a resident row
   kFinished,
 };
 
@@ -48,25 +48,29 @@ class Request {
   const std::shared_ptr<RequestRecord> record;
 
   Phase phase = Phase::kWaiting;
-  bool preempted = false;    // waits because it was preempted
-  int32_t slot = -1;         // resident row of the backend while running
-  int32_t sent_pages = 0;    // leading entries of its page table that the backend knows
-  int32_t cached = 0;        // positions [0, cached) are readable from pages
+  bool preempted = false;  // waits because it was preempted
+  int32_t slot = -1;       // resident row of the backend while running
+  int32_t sent_pages = 0;  // leading entries of its page table that the backend knows
+  int32_t cached = 0;      // positions [0, cached) are readable from pages
   decide::Window window{};
   decide::AttentionRule attention{};
   PageTable pages;
 
   // Counters of diffulex_request_info.
-  int32_t prefix_hits = 0;   // prompt positions that the prefix cache supplied at the last admission
+  int32_t prefix_hits = 0;  // prompt positions that the prefix cache supplied at the last admission
   uint32_t preemptions = 0;
   uint64_t forwarded_rows = 0;
 
   // The prompt, what was committed and the window's blocks, masks included.
   std::span<int32_t> tokens() { return tokens_; }
   std::span<const int32_t> tokens() const { return tokens_; }
-  std::span<int32_t> window_tokens() { return std::span(tokens_).subspan(static_cast<size_t>(window.left), window_size()); }
+  std::span<int32_t> window_tokens() {
+    return std::span(tokens_).subspan(static_cast<size_t>(window.left), window_size());
+  }
   int32_t block_size() const { return spec.blocks.block_size; }
-  size_t window_size() const { return static_cast<size_t>(spec.blocks.buffer_blocks) * static_cast<size_t>(block_size()); }
+  size_t window_size() const {
+    return static_cast<size_t>(spec.blocks.buffer_blocks) * static_cast<size_t>(block_size());
+  }
 
   bool prefilled() const { return cached == window.left; }
   int32_t window_rows() const { return window.valid * block_size(); }
@@ -74,8 +78,10 @@ class Request {
   int32_t head_rows() const;        // masks in ACTIVE blocks
 
   // Takes over what a step decided. stored: rows of the forward that were written to the cache.
-  virtual void apply(const decide::Window& after, std::span<const int32_t> tokens_after, int32_t stored);
-  // Drops everything that lives in pages; blocks and tokens stay as they are, so nothing is decided twice.
+  virtual void apply(const decide::Window& after, std::span<const int32_t> tokens_after,
+                     int32_t stored);
+  // Drops everything that lives in pages; blocks and tokens stay as they are, so nothing is decided
+  // twice.
   void drop_cache();
 
  private:

@@ -1,4 +1,5 @@
-// Generational ids: an id names one request for ever; a slot of the table is used again under a new generation.
+// Generational ids: an id names one request for ever; a slot of the table is used again under a new
+// generation.
 #pragma once
 
 #include <cstdint>

@@ -6,7 +6,8 @@
 
 namespace diffulex {
 
-Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache) : limits_(limits), cache_(cache) {
+Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
+    : limits_(limits), cache_(cache) {
   for (int32_t slot = limits.max_requests; slot-- > 0;) free_slots_.push_back(slot);
   const auto most = static_cast<size_t>(limits.max_requests);
   running_.reserve(most);
@@ -54,8 +55,9 @@ std::unique_ptr<Request> Scheduler::remove(uint64_t id) {
   return request;
 }
 
-// The youngest request goes back to the front of the queue. Its window is kept as it is, final but unstored blocks included:
-// the rebuild computes the positions below the window, and the first decode step stores those blocks as it would have.
+// The youngest request goes back to the front of the queue. Its window is kept as it is, final but
+// unstored blocks included: the rebuild computes the positions below the window, and the first
+// decode step stores those blocks as it would have.
 void Scheduler::preempt(size_t running_index) {
   std::unique_ptr<Request> victim = take_running(running_index);
   victim->phase = Phase::kWaiting;
@@ -65,8 +67,8 @@ void Scheduler::preempt(size_t running_index) {
   waiting_.push_front(std::move(victim));
 }
 
-// Makes sure that running_[index] owns pages for `positions`, at the cost of younger requests, which have no part in this step
-// yet. False when even that is not enough.
+// Makes sure that running_[index] owns pages for `positions`, at the cost of younger requests,
+// which have no part in this step yet. False when even that is not enough.
 bool Scheduler::make_room(size_t index, int32_t positions) {
   Request& request = *running_[index];
   while (!cache_.grow(request.pages, positions)) {
@@ -85,7 +87,8 @@ bool Scheduler::place(Request& request, int32_t& budget) {
   row.rows = std::min(missing, budget / b * b);
   row.store_len = row.rows;
   if (row.rows == missing) {
-    const int32_t widest = std::min(request.window.valid + 1, request.spec.blocks.buffer_blocks) * b;
+    const int32_t widest =
+        std::min(request.window.valid + 1, request.spec.blocks.buffer_blocks) * b;
     if (row.rows + widest <= budget) {
       decide::open_block(request.spec.blocks, request.window, missing == 0);
       if (request.window.valid > 0) {
@@ -102,7 +105,8 @@ bool Scheduler::place(Request& request, int32_t& budget) {
   return true;
 }
 
-// Admits the request at the front of the queue when its committed prefix fits, leaving one page for each running request.
+// Admits the request at the front of the queue when its committed prefix fits, leaving one page for
+// each running request.
 bool Scheduler::admit_front(int32_t& budget) {
   Request& request = *waiting_.front();
   if (free_slots_.empty() || budget < request.block_size()) return false;
@@ -133,7 +137,8 @@ const Schedule& Scheduler::schedule() {
   schedule_.admitted.clear();
   schedule_.preempted.clear();
   int32_t budget = limits_.max_batched_tokens;
-  // Decoding first: the budget holds a full window for every running request, so none of them waits for a prompt.
+  // Decoding first: the budget holds a full window for every running request, so none of them waits
+  // for a prompt.
   for (size_t i = 0; i < running_.size(); ++i) {
     Request& request = *running_[i];
     if (!request.prefilled()) continue;

@@ -1,4 +1,5 @@
-// Level 2: which requests run in a step, with how many rows, and who gives up its pages when they run out.
+// Level 2: which requests run in a step, with how many rows, and who gives up its pages when they
+// run out.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +13,18 @@
 namespace diffulex {
 
 struct SchedulerLimits {
-  int32_t max_requests = 0;       // running together
-  int32_t max_batched_tokens = 0;  // rows of one step; at least a full window for each of max_requests
+  int32_t max_requests = 0;  // running together
+  int32_t max_batched_tokens =
+      0;  // rows of one step; at least a full window for each of max_requests
 };
 
 // One request's part in a step: rows [request->cached, request->cached + rows).
 struct ScheduledRequest {
   Request* request = nullptr;
   int32_t rows = 0;
-  int32_t store_len = 0;      // of them written to the cache
+  int32_t store_len = 0;       // of them written to the cache
   int32_t window_offset = -1;  // first row of the window, -1: not part of this step
-  int32_t stored_blocks = 0;  // window blocks among the stored rows
+  int32_t stored_blocks = 0;   // window blocks among the stored rows
 };
 
 // What changed beside the rows, for events.
@@ -32,8 +34,9 @@ struct Schedule {
   std::vector<Request*> preempted;
 };
 
-// Continuous batching: running requests first, oldest first; what is left of the token budget admits waiting ones in order.
-// Prompts are computed in chunks of whole blocks beside the decoding of others. Not thread-safe: the owner thread only.
+// Continuous batching: running requests first, oldest first; what is left of the token budget
+// admits waiting ones in order. Prompts are computed in chunks of whole blocks beside the decoding
+// of others. Not thread-safe: the owner thread only.
 class Scheduler {
  public:
   Scheduler(const SchedulerLimits& limits, KvCacheManager& cache);
@@ -52,7 +55,8 @@ class Scheduler {
 
   // Decides a step. The schedule stays valid until the next call.
   virtual const Schedule& schedule();
-  // After the step's results were applied: publishes pages; finished requests are handed to `finished`.
+  // After the step's results were applied: publishes pages; finished requests are handed to
+  // `finished`.
   virtual void settle(std::vector<std::unique_ptr<Request>>& finished);
 
  protected:

@@ -21,7 +21,8 @@ class StepLog {
     end_ = stats.step + 1;
   }
 
-  // Calls take(index, stats) for remembered steps from `first` on, at most `capacity`; returns how many.
+  // Calls take(index, stats) for remembered steps from `first` on, at most `capacity`; returns how
+  // many.
   template <class Take>
   size_t read(uint64_t first, size_t capacity, const Take& take) const {
     const std::lock_guard lock(mutex_);

@@ -1,5 +1,5 @@
-// What a transformer body needs to know of a checkpoint, whatever its family. One family file (sdar.cpp, ...) turns
-// config.json into an ArchSpec; the bodies of all backends read nothing else.
+// What a transformer body needs to know of a checkpoint, whatever its family. One family file
+// (sdar.cpp, ...) turns config.json into an ArchSpec; the bodies of all backends read nothing else.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,8 @@
 
 namespace diffulex {
 
-// Per-layer facts. Kept per layer because later families differ between layers (sliding windows, head sizes).
+// Per-layer facts. Kept per layer because later families differ between layers (sliding windows,
+// head sizes).
 struct LayerSpec {
   int kv_heads = 0;
   int head_dim = 0;
@@ -20,29 +21,30 @@ struct LayerSpec {
 };
 
 struct ArchSpec {
-  std::string family;      // "sdar"
+  std::string family;        // "sdar"
   std::string architecture;  // architectures[0] of config.json
-  int vocab_size = 0;      // rows of the head; ids >= token_count are never sampled
-  int token_count = 0;     // ids the tokenizer knows; = vocab_size when no tokenizer says otherwise
+  int vocab_size = 0;        // rows of the head; ids >= token_count are never sampled
+  int token_count = 0;  // ids the tokenizer knows; = vocab_size when no tokenizer says otherwise
   int hidden_size = 0;
-  int heads = 0;           // query heads, the same in all layers
+  int heads = 0;  // query heads, the same in all layers
   std::vector<LayerSpec> layers;
   float norm_eps = 1e-6f;
   float attention_scale = 0;  // multiplies q.k
   bool tied_embeddings = false;
   bool qkv_bias = false;
-  bool output_bias = false;   // bias of o_proj
+  bool output_bias = false;  // bias of o_proj
   bool qk_norm = false;
-  int max_positions = 0;   // max_position_embeddings
+  int max_positions = 0;  // max_position_embeddings
   DType checkpoint_dtype = DType::kBF16;
 
   // Diffusion facts.
-  int block_size = 4;      // B the checkpoint was trained with
+  int block_size = 4;  // B the checkpoint was trained with
   int mask_token = -1;
-  std::vector<int32_t> eos_tokens;  // union of every source, first = the tokenizer's or config's own
+  std::vector<int32_t>
+      eos_tokens;  // union of every source, first = the tokenizer's or config's own
   int bos_token = -1;
   int pad_token = -1;
-  bool shift_logits = false;  // row i-1 predicts token i
+  bool shift_logits = false;      // row i-1 predicts token i
   float accept_threshold = 0.9f;  // family default of the sampler's threshold
 
   int q_size(int layer) const { return heads * layers[layer].head_dim; }

@@ -16,7 +16,8 @@ constexpr SamplerRule kRules[] = {
 const SamplerRule& sampler_for(std::string_view family) {
   for (const SamplerRule& rule : kRules)
     if (rule.family == family) return rule;
-  throw Error(DIFFULEX_E_MODEL_UNSUPPORTED, "no sampler is known for the model family '" + std::string(family) + "'");
+  throw Error(DIFFULEX_E_MODEL_UNSUPPORTED,
+              "no sampler is known for the model family '" + std::string(family) + "'");
 }
 
 }  // namespace diffulex

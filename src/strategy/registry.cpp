@@ -21,7 +21,8 @@ const Strategy& find_strategy(std::string_view name) {
     if (strategy->name == name) return *strategy;
     known.append(known.empty() ? "" : ", ").append(strategy->name);
   }
-  throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED, "unknown strategy '" + std::string(name) + "'; known: " + known)
+  throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED,
+              "unknown strategy '" + std::string(name) + "'; known: " + known)
       .with("option", "strategy")
       .with("allowed", known);
 }

@@ -1,5 +1,5 @@
-// A decoding strategy: the parts that the engine is put together from, registered under one name. A strategy inherits from a
-// template (src/strategy/templates) what it does not change.
+// A decoding strategy: the parts that the engine is put together from, registered under one name. A
+// strategy inherits from a template (src/strategy/templates) what it does not change.
 #pragma once
 
 #include <cstdint>
@@ -20,9 +20,9 @@ namespace diffulex {
 
 // The sizes an engine runs with, resolved from configuration, checkpoint and defaults.
 struct EngineShape {
-  int32_t block_size = 0;     // tokens
+  int32_t block_size = 0;  // tokens
   int32_t buffer_blocks = 0;
-  int32_t page_size = 0;      // tokens
+  int32_t page_size = 0;  // tokens
   int32_t kv_pages = 0;
   int32_t max_requests = 0;
   int32_t max_batched_tokens = 0;
@@ -36,12 +36,14 @@ struct Strategy {
   std::string_view summary;
   std::span<const OptionSpec> options;  // engine-wide defaults that a request may override
 
-  // Checks that the shape and the model suit the strategy. Changes nothing: a contradiction is an Error that names the key.
+  // Checks that the shape and the model suit the strategy. Changes nothing: a contradiction is an
+  // Error that names the key.
   void (*validate)(const ArchSpec& arch, const EngineShape& shape);
   // What a request decides with, from its options.
-  decide::MultiBlockParams (*decision)(const ArchSpec& arch, const SamplerRule& sampler, const EngineShape& shape,
-                                       const OptionValues& options);
-  std::unique_ptr<Request> (*make_request)(uint64_t id, RequestSpec spec, std::shared_ptr<RequestRecord> record);
+  decide::MultiBlockParams (*decision)(const ArchSpec& arch, const SamplerRule& sampler,
+                                       const EngineShape& shape, const OptionValues& options);
+  std::unique_ptr<Request> (*make_request)(uint64_t id, RequestSpec spec,
+                                           std::shared_ptr<RequestRecord> record);
   std::unique_ptr<KvCacheManager> (*make_cache_manager)(const EngineShape& shape);
   std::unique_ptr<Scheduler> (*make_scheduler)(const EngineShape& shape, KvCacheManager& cache);
   std::unique_ptr<ModelRunner> (*make_runner)(Backend& backend);

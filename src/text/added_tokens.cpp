@@ -9,7 +9,8 @@ namespace {
 
 utf8proc_int32_t code_point_at(std::string_view text, size_t at) {
   utf8proc_int32_t c = -1;
-  utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at, static_cast<utf8proc_ssize_t>(text.size() - at), &c);
+  utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
+                   static_cast<utf8proc_ssize_t>(text.size() - at), &c);
   return c;
 }
 
@@ -22,14 +23,15 @@ size_t previous_start(std::string_view text, size_t at) {
 bool is_blank(utf8proc_int32_t c) {
   if ((c >= 9 && c <= 13) || c == 0x85) return true;
   const auto category = utf8proc_category(c);
-  return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL || category == UTF8PROC_CATEGORY_ZP;
+  return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
+         category == UTF8PROC_CATEGORY_ZP;
 }
 
 bool is_word(utf8proc_int32_t c) {
   if (c == '_') return true;
   const auto category = utf8proc_category(c);
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ME) || category == UTF8PROC_CATEGORY_ND ||
-         category == UTF8PROC_CATEGORY_PC;
+  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ME) ||
+         category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_PC;
 }
 
 bool stands_alone(std::string_view text, size_t begin, size_t end) {
@@ -62,7 +64,9 @@ std::vector<Piece> split_at_tokens(std::string_view text, const std::vector<Adde
       continue;
     }
     size_t begin = at, end = at + best->content.size();
-    while (best->lstrip && begin > done && is_blank(code_point_at(text, previous_start(text, begin)))) begin = previous_start(text, begin);
+    while (best->lstrip && begin > done &&
+           is_blank(code_point_at(text, previous_start(text, begin))))
+      begin = previous_start(text, begin);
     while (best->rstrip && end < text.size() && is_blank(code_point_at(text, end))) {
       ++end;
       while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) ++end;

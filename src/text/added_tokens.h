@@ -1,4 +1,5 @@
-// Tokens that are found in the text before anything else: special ones and others that the files add to the vocabulary.
+// Tokens that are found in the text before anything else: special ones and others that the files
+// add to the vocabulary.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +20,8 @@ struct AddedToken {
   bool special = false;
 };
 
-// Cuts `text` at the tokens that `wanted` accepts: the leftmost first, at one place the longest. Pieces without a token have token
+// Cuts `text` at the tokens that `wanted` accepts: the leftmost first, at one place the longest.
+// Pieces without a token have token
 // == nullptr.
 struct Piece {
   std::string_view text;

@@ -14,7 +14,9 @@ struct Piece {
 // A merge that may be done: the lowest rank first, then the leftmost.
 struct Candidate {
   int32_t rank, left, left_id, right_id, merged;
-  bool operator>(const Candidate& o) const { return std::tie(rank, left) > std::tie(o.rank, o.left); }
+  bool operator>(const Candidate& o) const {
+    return std::tie(rank, left) > std::tie(o.rank, o.left);
+  }
 };
 
 }  // namespace
@@ -49,14 +51,16 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& out) const {
     if (left < 0 || pieces[static_cast<size_t>(left)].next < 0) return;
     const Piece& a = pieces[static_cast<size_t>(left)];
     const Piece& b = pieces[static_cast<size_t>(a.next)];
-    if (const Merge* merge = merge_of(a.id, b.id)) queue.push({merge->rank, left, a.id, b.id, merge->merged});
+    if (const Merge* merge = merge_of(a.id, b.id))
+      queue.push({merge->rank, left, a.id, b.id, merge->merged});
   };
   for (int32_t i = 0; i < static_cast<int32_t>(pieces.size()); ++i) offer(i);
   while (!queue.empty()) {
     const Candidate c = queue.top();
     queue.pop();
     Piece& a = pieces[static_cast<size_t>(c.left)];
-    if (a.id != c.left_id || a.next < 0 || pieces[static_cast<size_t>(a.next)].id != c.right_id) continue;  // out of date
+    if (a.id != c.left_id || a.next < 0 || pieces[static_cast<size_t>(a.next)].id != c.right_id)
+      continue;  // out of date
     Piece& b = pieces[static_cast<size_t>(a.next)];
     a.id = c.merged;
     b.id = -1;
@@ -65,7 +69,8 @@ void Bpe::encode(std::string_view word, std::vector<int32_t>& out) const {
     offer(a.previous);
     offer(c.left);
   }
-  for (int32_t i = 0; i >= 0; i = pieces[static_cast<size_t>(i)].next) out.push_back(pieces[static_cast<size_t>(i)].id);
+  for (int32_t i = 0; i >= 0; i = pieces[static_cast<size_t>(i)].next)
+    out.push_back(pieces[static_cast<size_t>(i)].id);
 }
 
 }  // namespace diffulex::text

@@ -1,4 +1,5 @@
-// The GPT-2 byte alphabet: every byte as a printable code point, as the files spell byte-level tokens.
+// The GPT-2 byte alphabet: every byte as a printable code point, as the files spell byte-level
+// tokens.
 #pragma once
 
 #include <array>
@@ -9,7 +10,8 @@
 
 namespace diffulex::text {
 
-// The bytes that a token's spelling stands for; nothing when it holds a code point outside the alphabet.
+// The bytes that a token's spelling stands for; nothing when it holds a code point outside the
+// alphabet.
 std::optional<std::string> bytes_of_spelling(std::string_view spelling);
 
 }  // namespace diffulex::text

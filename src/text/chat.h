@@ -14,8 +14,10 @@ struct Message {
   std::string_view content;
 };
 
-// ChatML. options_json: empty or an object with add_generation_prompt (default true) and enable_thinking (false closes an empty
-// think section). Throws Error: INVALID_ARGUMENT, UNKNOWN_OPTION, UNSUPPORTED.
-std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages, std::string_view options_json);
+// ChatML. options_json: empty or an object with add_generation_prompt (default true) and
+// enable_thinking (false closes an empty think section). Throws Error: INVALID_ARGUMENT,
+// UNKNOWN_OPTION, UNSUPPORTED.
+std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages,
+                          std::string_view options_json);
 
 }  // namespace diffulex::text

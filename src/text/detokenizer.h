@@ -16,7 +16,8 @@ class Detokenizer {
   Detokenizer(std::shared_ptr<const Tokenizer> tokenizer, bool keep_special)
       : tokenizer_(std::move(tokenizer)), keep_special_(keep_special) {}
 
-  // The text that is complete with these tokens. What cannot become a character any more is U+FFFD at once.
+  // The text that is complete with these tokens. What cannot become a character any more is U+FFFD
+  // at once.
   std::string push(std::span<const int32_t> ids);
   // The rest, an unfinished character as U+FFFD; starts over.
   std::string flush();

@@ -17,10 +17,12 @@ namespace diffulex::text {
 
 struct Tokenizer::Impl {
   Bpe bpe;
-  std::vector<std::string> bytes;      // [vocab_size]: what a token stands for; added tokens: their text
-  std::vector<bool> special;           // [vocab_size]
+  std::vector<std::string>
+      bytes;                  // [vocab_size]: what a token stands for; added tokens: their text
+  std::vector<bool> special;  // [vocab_size]
   std::vector<AddedToken> added;
-  std::map<std::string, int32_t, std::less<>> ids;  // added tokens and spellings of the vocabulary by text
+  std::map<std::string, int32_t, std::less<>>
+      ids;  // added tokens and spellings of the vocabulary by text
   std::map<std::string, int32_t, std::less<>> roles;
   std::vector<std::unique_ptr<Regex>> splits;
   bool nfc = false;
@@ -54,8 +56,8 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const std::string& dir) {
   }
   for (size_t rank = 0; rank < files.merges.size(); ++rank) {
     const auto& [left, right] = files.merges[rank];
-    impl->bpe.add_merge(files.vocabulary.at(left), files.vocabulary.at(right), static_cast<int32_t>(rank),
-                        files.vocabulary.at(left + right));
+    impl->bpe.add_merge(files.vocabulary.at(left), files.vocabulary.at(right),
+                        static_cast<int32_t>(rank), files.vocabulary.at(left + right));
   }
   impl->bpe.set_ignore_merges(files.ignore_merges);
   for (const AddedToken& token : files.added) {
@@ -64,11 +66,14 @@ std::shared_ptr<const Tokenizer> Tokenizer::load(const std::string& dir) {
     impl->ids[token.content] = token.id;
   }
   impl->special.resize(impl->bytes.size());
-  for (const AddedToken& token : files.added) impl->special[static_cast<size_t>(token.id)] = token.special;
+  for (const AddedToken& token : files.added)
+    impl->special[static_cast<size_t>(token.id)] = token.special;
   for (const auto& [role, content] : files.roles)
-    if (const auto at = impl->ids.find(content); at != impl->ids.end()) impl->roles[role] = at->second;
+    if (const auto at = impl->ids.find(content); at != impl->ids.end())
+      impl->roles[role] = at->second;
   try {
-    for (const SplitStep& step : files.splits) impl->splits.push_back(std::make_unique<Regex>(step.pattern));
+    for (const SplitStep& step : files.splits)
+      impl->splits.push_back(std::make_unique<Regex>(step.pattern));
   } catch (const Error& error) {
     throw Error(DIFFULEX_E_TOKENIZER, files.path + ": " + error.message()).with("path", files.path);
   }
@@ -83,10 +88,13 @@ std::string Tokenizer::Impl::normalize(std::string_view text) const {
   if (!nfc || std::all_of(text.begin(), text.end(), is_ascii)) return std::string(text);
   utf8proc_uint8_t* composed = nullptr;
   const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()), &composed,
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
+                   static_cast<utf8proc_ssize_t>(text.size()), &composed,
                    static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   if (size == UTF8PROC_ERROR_NOMEM) throw std::bad_alloc();
-  if (size < 0) throw Error(DIFFULEX_E_TOKENIZER, std::string("normalisation failed: ") + utf8proc_errmsg(size));
+  if (size < 0)
+    throw Error(DIFFULEX_E_TOKENIZER,
+                std::string("normalisation failed: ") + utf8proc_errmsg(size));
   std::string out(reinterpret_cast<const char*>(composed), static_cast<size_t>(size));
   std::free(composed);
   return out;
@@ -113,9 +121,12 @@ void Tokenizer::Impl::encode_words(std::string_view text, std::vector<int32_t>& 
   for (const std::string_view word : words) bpe.encode(word, out);
 }
 
-void Tokenizer::Impl::encode_plain(std::string_view text, bool parse_special, std::vector<int32_t>& out) const {
+void Tokenizer::Impl::encode_plain(std::string_view text, bool parse_special,
+                                   std::vector<int32_t>& out) const {
   std::string normal = normalize(text);
-  const auto wanted = [&](const AddedToken& t) { return t.normalized && (parse_special || !t.special); };
+  const auto wanted = [&](const AddedToken& t) {
+    return t.normalized && (parse_special || !t.special);
+  };
   for (const Piece& piece : split_at_tokens(normal, added, wanted)) {
     if (piece.token != nullptr) {
       out.push_back(piece.token->id);
@@ -130,7 +141,9 @@ void Tokenizer::Impl::encode_plain(std::string_view text, bool parse_special, st
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special) const {
   const std::string valid = to_valid_utf8(text);
   std::vector<int32_t> out;
-  const auto wanted = [&](const AddedToken& t) { return !t.normalized && (parse_special || !t.special); };
+  const auto wanted = [&](const AddedToken& t) {
+    return !t.normalized && (parse_special || !t.special);
+  };
   for (const Piece& piece : split_at_tokens(valid, impl_->added, wanted)) {
     if (piece.token != nullptr) {
       out.push_back(piece.token->id);
@@ -143,9 +156,11 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special
 
 void Tokenizer::append_bytes(int32_t id, bool keep_special, std::string& out) const {
   if (id < 0 || id >= vocab_size())
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "token id " + std::to_string(id) + " is not in [0, " + std::to_string(vocab_size()) + ")")
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "token id " + std::to_string(id) + " is not in [0, " +
+                                                 std::to_string(vocab_size()) + ")")
         .with("option", "tokens");
-  if (keep_special || !impl_->special[static_cast<size_t>(id)]) out += impl_->bytes[static_cast<size_t>(id)];
+  if (keep_special || !impl_->special[static_cast<size_t>(id)])
+    out += impl_->bytes[static_cast<size_t>(id)];
 }
 
 std::string Tokenizer::decode(std::span<const int32_t> ids, bool keep_special) const {
@@ -162,6 +177,8 @@ int32_t Tokenizer::special(std::string_view name) const {
   return at == impl_->ids.end() ? -1 : at->second;
 }
 
-bool Tokenizer::is_special(int32_t id) const { return id >= 0 && id < vocab_size() && impl_->special[static_cast<size_t>(id)]; }
+bool Tokenizer::is_special(int32_t id) const {
+  return id >= 0 && id < vocab_size() && impl_->special[static_cast<size_t>(id)];
+}
 
 }  // namespace diffulex::text

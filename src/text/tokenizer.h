@@ -13,15 +13,18 @@ namespace diffulex::text {
 // Immutable after load: every const function may run on many threads at once.
 class Tokenizer {
  public:
-  // Throws Error: DIFFULEX_E_IO (no tokenizer file), DIFFULEX_E_TOKENIZER naming the file and the key.
+  // Throws Error: DIFFULEX_E_IO (no tokenizer file), DIFFULEX_E_TOKENIZER naming the file and the
+  // key.
   static std::shared_ptr<const Tokenizer> load(const std::string& dir);
   ~Tokenizer();
   Tokenizer(const Tokenizer&) = delete;
   Tokenizer& operator=(const Tokenizer&) = delete;
 
-  // parse_special: the text of special tokens becomes those tokens. Invalid UTF-8 is read as U+FFFD.
+  // parse_special: the text of special tokens becomes those tokens. Invalid UTF-8 is read as
+  // U+FFFD.
   std::vector<int32_t> encode(std::string_view text, bool parse_special) const;
-  // Throws Error(DIFFULEX_E_INVALID_ARGUMENT) for ids out of range. Incomplete UTF-8 is written as U+FFFD.
+  // Throws Error(DIFFULEX_E_INVALID_ARGUMENT) for ids out of range. Incomplete UTF-8 is written as
+  // U+FFFD.
   std::string decode(std::span<const int32_t> ids, bool keep_special) const;
   // Appends the bytes of one token; special ones only with keep_special. Throws as decode.
   void append_bytes(int32_t id, bool keep_special, std::string& out) const;

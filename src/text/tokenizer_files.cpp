@@ -17,7 +17,8 @@ using nlohmann::json;
 constexpr const char* kQwen2Split =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 // What ByteLevel with use_regex cuts by.
-constexpr const char* kGpt2Split = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt2Split =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
 [[noreturn]] void broken(const std::string& path, const std::string& what) {
   throw Error(DIFFULEX_E_TOKENIZER, path + ": " + what).with("path", path);
@@ -26,7 +27,8 @@ constexpr const char* kGpt2Split = R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+|
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   std::ostringstream text;
-  if (!in || !(text << in.rdbuf())) throw Error(DIFFULEX_E_IO, path + ": cannot be read").with("path", path);
+  if (!in || !(text << in.rdbuf()))
+    throw Error(DIFFULEX_E_IO, path + ": cannot be read").with("path", path);
   return text.str();
 }
 
@@ -36,7 +38,9 @@ json read_json(const std::string& path) {
   return value;
 }
 
-json read_optional(const std::string& path) { return std::filesystem::exists(path) ? read_json(path) : json::object(); }
+json read_optional(const std::string& path) {
+  return std::filesystem::exists(path) ? read_json(path) : json::object();
+}
 
 std::string text_at(const json& object, const char* key) {
   const auto at = object.find(key);
@@ -61,21 +65,25 @@ void read_vocabulary(const json& vocabulary, TokenizerFiles& files) {
   for (const auto& [spelling, id] : vocabulary.items()) {
     const int32_t number = id_of(id, files.path, "token '" + spelling + "'");
     if (const auto [at, fresh] = owner.emplace(number, spelling); !fresh)
-      broken(files.path, "tokens '" + at->second + "' and '" + spelling + "' share id " + std::to_string(number));
+      broken(files.path, "tokens '" + at->second + "' and '" + spelling + "' share id " +
+                             std::to_string(number));
     files.vocabulary.emplace(spelling, number);
   }
 }
 
-void add_merge(TokenizerFiles& files, const std::string& path, std::string left, std::string right) {
+void add_merge(TokenizerFiles& files, const std::string& path, std::string left,
+               std::string right) {
   for (const std::string& part : {left, right, left + right})
     if (files.vocabulary.count(part) == 0)
-      broken(path, "merge '" + left + " " + right + "' names '" + part + "', which is not in the vocabulary");
+      broken(path, "merge '" + left + " " + right + "' names '" + part +
+                       "', which is not in the vocabulary");
   files.merges.emplace_back(std::move(left), std::move(right));
 }
 
 void add_merge_line(TokenizerFiles& files, const std::string& path, const std::string& line) {
   const size_t space = line.find(' ');
-  if (space == std::string::npos || space == 0 || space + 1 == line.size() || line.find(' ', space + 1) != std::string::npos)
+  if (space == std::string::npos || space == 0 || space + 1 == line.size() ||
+      line.find(' ', space + 1) != std::string::npos)
     broken(path, "merge '" + line + "' is not a pair");
   add_merge(files, path, line.substr(0, space), line.substr(space + 1));
 }
@@ -85,8 +93,10 @@ void read_model(const json& model, TokenizerFiles& files) {
   const std::string type = text_at(model, "type");
   if (type != "BPE") broken(files.path, "model.type '" + type + "' is not supported; BPE is");
   for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"})
-    if (!text_at(model, key).empty()) broken(files.path, std::string("model.") + key + " is not supported");
-  if (flag_at(model, "byte_fallback", false)) broken(files.path, "model.byte_fallback is not supported");
+    if (!text_at(model, key).empty())
+      broken(files.path, std::string("model.") + key + " is not supported");
+  if (flag_at(model, "byte_fallback", false))
+    broken(files.path, "model.byte_fallback is not supported");
   files.ignore_merges = flag_at(model, "ignore_merges", false);
   if (!model.contains("vocab")) broken(files.path, "key 'model.vocab' is missing");
   read_vocabulary(model["vocab"], files);
@@ -94,7 +104,8 @@ void read_model(const json& model, TokenizerFiles& files) {
   for (const json& merge : merges) {
     if (merge.is_string()) {
       add_merge_line(files, files.path, merge.get<std::string>());
-    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string()) {
+    } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
+               merge[1].is_string()) {
       add_merge(files, files.path, merge[0].get<std::string>(), merge[1].get<std::string>());
     } else {
       broken(files.path, "a merge is neither text nor a pair");
@@ -117,7 +128,8 @@ void read_normalizer(const json& normalizer, TokenizerFiles& files) {
 std::string pattern_of(const json& split, const std::string& path) {
   const json pattern = split.value("pattern", json::object());
   if (const std::string regex = text_at(pattern, "Regex"); !regex.empty()) return regex;
-  if (const std::string literal = text_at(pattern, "String"); !literal.empty() && literal.find("\\E") == std::string::npos)
+  if (const std::string literal = text_at(pattern, "String");
+      !literal.empty() && literal.find("\\E") == std::string::npos)
     return "\\Q" + literal + "\\E";
   broken(path, "a Split pre-tokenizer has no usable pattern");
 }
@@ -135,8 +147,10 @@ bool read_pre_tokenizer(const json& step, TokenizerFiles& files) {
   }
   if (type == "Split") {
     if (text_at(step, "behavior") != "Isolated")
-      broken(files.path, "Split behavior '" + text_at(step, "behavior") + "' is not supported; Isolated is");
-    files.splits.push_back({pattern_of(step, files.path)});  // with Isolated, invert changes nothing
+      broken(files.path,
+             "Split behavior '" + text_at(step, "behavior") + "' is not supported; Isolated is");
+    files.splits.push_back(
+        {pattern_of(step, files.path)});  // with Isolated, invert changes nothing
     return false;
   }
   if (type != "ByteLevel") broken(files.path, "pre-tokenizer '" + type + "' is not supported");
@@ -160,16 +174,21 @@ AddedToken added_token(const json& from, int32_t id, const std::string& path) {
 
 // Adds a token unless its id or text is there already.
 void add_token(TokenizerFiles& files, AddedToken token) {
-  const auto same = [&](const AddedToken& t) { return t.id == token.id || t.content == token.content; };
-  if (std::none_of(files.added.begin(), files.added.end(), same)) files.added.push_back(std::move(token));
+  const auto same = [&](const AddedToken& t) {
+    return t.id == token.id || t.content == token.content;
+  };
+  if (std::none_of(files.added.begin(), files.added.end(), same))
+    files.added.push_back(std::move(token));
 }
 
 void read_decoder_table(const json& config, TokenizerFiles& files, const std::string& path) {
   const auto at = config.find("added_tokens_decoder");
   if (at == config.end() || !at->is_object()) return;
   for (const auto& [key, value] : at->items()) {
-    const bool digits = !key.empty() && key.size() < 9 && key.find_first_not_of("0123456789") == std::string::npos;
-    if (!digits || !value.is_object()) broken(path, "added_tokens_decoder: entry '" + key + "' is broken");
+    const bool digits =
+        !key.empty() && key.size() < 9 && key.find_first_not_of("0123456789") == std::string::npos;
+    if (!digits || !value.is_object())
+      broken(path, "added_tokens_decoder: entry '" + key + "' is broken");
     add_token(files, added_token(value, std::stoi(key), path));
   }
 }
@@ -179,7 +198,8 @@ void read_roles(const json& config, TokenizerFiles& files) {
     const auto at = config.find(std::string(role) + "_token");
     if (at == config.end() || files.roles.count(role) != 0) continue;
     if (at->is_string()) files.roles[role] = at->get<std::string>();
-    if (at->is_object() && !text_at(*at, "content").empty()) files.roles[role] = text_at(*at, "content");
+    if (at->is_object() && !text_at(*at, "content").empty())
+      files.roles[role] = text_at(*at, "content");
   }
 }
 
@@ -189,9 +209,11 @@ void read_tokenizer_json(const std::string& path, TokenizerFiles& files) {
   read_normalizer(root.value("normalizer", json()), files);
   if (!root.contains("pre_tokenizer") || !read_pre_tokenizer(root["pre_tokenizer"], files))
     broken(path, "the pre-tokenizer is not byte-level");
-  if (text_at(root.value("decoder", json::object()), "type") != "ByteLevel") broken(path, "the decoder is not ByteLevel");
+  if (text_at(root.value("decoder", json::object()), "type") != "ByteLevel")
+    broken(path, "the decoder is not ByteLevel");
   for (const json& token : root.value("added_tokens", json::array()))
-    add_token(files, added_token(token, id_of(token.value("id", json()), path, "an added token"), path));
+    add_token(files,
+              added_token(token, id_of(token.value("id", json()), path, "an added token"), path));
 }
 
 void read_vocab_and_merges(const std::string& dir, TokenizerFiles& files) {
@@ -212,10 +234,12 @@ void read_vocab_and_merges(const std::string& dir, TokenizerFiles& files) {
 TokenizerFiles read_tokenizer_files(const std::string& dir) {
   namespace fs = std::filesystem;
   TokenizerFiles files;
-  const std::string main = dir + "/tokenizer.json", vocabulary = dir + "/vocab.json", config_path = dir + "/tokenizer_config.json";
+  const std::string main = dir + "/tokenizer.json", vocabulary = dir + "/vocab.json",
+                    config_path = dir + "/tokenizer_config.json";
   const bool whole = fs::exists(main);
   if (!whole && !(fs::exists(vocabulary) && fs::exists(dir + "/merges.txt")))
-    throw Error(DIFFULEX_E_IO, main + ": there is no such file, nor vocab.json with merges.txt").with("path", main);
+    throw Error(DIFFULEX_E_IO, main + ": there is no such file, nor vocab.json with merges.txt")
+        .with("path", main);
   files.path = whole ? main : vocabulary;
   if (whole) {
     read_tokenizer_json(main, files);

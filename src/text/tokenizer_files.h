@@ -25,7 +25,7 @@ struct TokenizerFiles {
   bool add_prefix_space = false;
   std::vector<SplitStep> splits;
   std::vector<AddedToken> added;
-  std::map<std::string, std::string> roles;                 // "eos" -> token text
+  std::map<std::string, std::string> roles;  // "eos" -> token text
 };
 
 // Throws Error: DIFFULEX_E_IO, DIFFULEX_E_TOKENIZER.

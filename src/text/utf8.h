@@ -12,7 +12,7 @@ inline constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
 struct Utf8Unit {
   size_t length;  // bytes it takes, at least 1
   bool valid;
-  bool cut;       // the text ends inside what could have become a character
+  bool cut;  // the text ends inside what could have become a character
 };
 
 // The unit at the start of a non-empty text.

@@ -1,4 +1,5 @@
-// Bad input: each kind gives its status, a message that names the field, and an engine that goes on.
+// Bad input: each kind gives its status, a message that names the field, and an engine that goes
+// on.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -95,7 +96,8 @@ TEST(Misuse, StructsOfOtherVersions) {
   unsigned char event[sizeof(diffulex_event) + 8];
   std::memset(event, 0xAB, sizeof(event));
   size_t count = 0;
-  EXPECT_EQ(diffulex_engine_wait(session.engine, reinterpret_cast<diffulex_event*>(event), sizeof(event), 1, &count, 0, nullptr),
+  EXPECT_EQ(diffulex_engine_wait(session.engine, reinterpret_cast<diffulex_event*>(event),
+                                 sizeof(event), 1, &count, 0, nullptr),
             DIFFULEX_OK);
   EXPECT_EQ(event[sizeof(diffulex_event)], 0);
 }
@@ -103,12 +105,14 @@ TEST(Misuse, StructsOfOtherVersions) {
 TEST(Misuse, Requests) {
   Session session(Options{{"max_model_len", "64"}, {"max_queue", "2"}});
   ASSERT_NE(session.engine, nullptr);
-  const auto fails = [&](const std::vector<diffulex_token>& prompt, const std::function<void(diffulex_request_params&)>& tune) {
+  const auto fails = [&](const std::vector<diffulex_token>& prompt,
+                         const std::function<void(diffulex_request_params&)>& tune) {
     auto params = params_of(10);
     tune(params);
     diffulex_request_id id = 0;
     diffulex_error* error = nullptr;
-    const diffulex_status status = diffulex_request_submit(session.engine, prompt.data(), prompt.size(), &params, &id, &error);
+    const diffulex_status status =
+        diffulex_request_submit(session.engine, prompt.data(), prompt.size(), &params, &id, &error);
     const Failure failure = take(error);
     EXPECT_EQ(status, failure.status);
     EXPECT_EQ(id, 0u);
@@ -125,10 +129,17 @@ TEST(Misuse, Requests) {
   EXPECT_EQ(fails({1}, [](auto& p) { p.top_k = -1; }).option, "top_k");
   EXPECT_EQ(fails({1}, [](auto& p) { p.flags = 1u << 30; }).option, "flags");
   const diffulex_kv unknown{"no_such", "1"}, bad{"accept_threshold", "2"};
-  EXPECT_EQ(fails({1}, [&](auto& p) { p.strategy_options = &unknown, p.strategy_option_count = 1; }).status, DIFFULEX_E_UNKNOWN_OPTION);
-  EXPECT_EQ(fails({1}, [&](auto& p) { p.strategy_options = &bad, p.strategy_option_count = 1; }).option, "accept_threshold");
+  EXPECT_EQ(fails({1}, [&](auto& p) { p.strategy_options = &unknown, p.strategy_option_count = 1; })
+                .status,
+            DIFFULEX_E_UNKNOWN_OPTION);
+  EXPECT_EQ(
+      fails({1}, [&](auto& p) { p.strategy_options = &bad, p.strategy_option_count = 1; }).option,
+      "accept_threshold");
   const std::vector<diffulex_token> stops(17, 3);
-  EXPECT_EQ(fails({1}, [&](auto& p) { p.stop_tokens = stops.data(), p.stop_token_count = stops.size(); }).option, "stop_tokens");
+  EXPECT_EQ(
+      fails({1}, [&](auto& p) { p.stop_tokens = stops.data(), p.stop_token_count = stops.size(); })
+          .option,
+      "stop_tokens");
   session.submit({1, 2});
   session.submit({1, 2});
   EXPECT_EQ(fails({1}, none).status, DIFFULEX_E_QUEUE_FULL);
@@ -148,12 +159,16 @@ TEST(Misuse, NullsAndStrangers) {
   diffulex_tokenizer_release(nullptr);
   diffulex_detok_destroy(nullptr);
   EXPECT_EQ(diffulex_engine_step(nullptr, nullptr), DIFFULEX_E_INVALID_ARGUMENT);
-  EXPECT_EQ(diffulex_engine_wait(session.engine, nullptr, 64, 1, &count, 0, nullptr), DIFFULEX_E_INVALID_ARGUMENT);
-  EXPECT_EQ(diffulex_engine_wait(session.engine, &event, 64, 1, nullptr, 0, nullptr), DIFFULEX_E_INVALID_ARGUMENT);
+  EXPECT_EQ(diffulex_engine_wait(session.engine, nullptr, 64, 1, &count, 0, nullptr),
+            DIFFULEX_E_INVALID_ARGUMENT);
+  EXPECT_EQ(diffulex_engine_wait(session.engine, &event, 64, 1, nullptr, 0, nullptr),
+            DIFFULEX_E_INVALID_ARGUMENT);
   EXPECT_EQ(diffulex_request_abort(session.engine, 12345), DIFFULEX_E_NOT_FOUND);
-  EXPECT_EQ(diffulex_request_read_tokens(session.engine, 0, 0, nullptr, 0, &count, nullptr), DIFFULEX_E_NOT_FOUND);
+  EXPECT_EQ(diffulex_request_read_tokens(session.engine, 0, 0, nullptr, 0, &count, nullptr),
+            DIFFULEX_E_NOT_FOUND);
   const diffulex_request_id id = session.submit({1, 2});
-  EXPECT_EQ(diffulex_request_read_tokens(session.engine, id, 5, nullptr, 0, &count, nullptr), DIFFULEX_E_INVALID_ARGUMENT);
+  EXPECT_EQ(diffulex_request_read_tokens(session.engine, id, 5, nullptr, 0, &count, nullptr),
+            DIFFULEX_E_INVALID_ARGUMENT);
   EXPECT_EQ(diffulex_error_status(nullptr), DIFFULEX_OK);
   EXPECT_STREQ(diffulex_error_message(nullptr), "");
   EXPECT_STREQ(diffulex_status_name(-999), "DIFFULEX_UNKNOWN");
@@ -230,7 +245,8 @@ TEST(Library, LoadReportsProgressAndCanBeCancelled) {
   const int calls = seen.calls;
   for (int at = 0; at < calls; ++at) {
     seen = Seen{0, at, 0, 0};
-    const Failure failure = create([&](auto& c) { c.progress = progress, c.progress_user_data = &seen; });
+    const Failure failure =
+        create([&](auto& c) { c.progress = progress, c.progress_user_data = &seen; });
     EXPECT_EQ(failure.status, DIFFULEX_E_CANCELLED);
   }
 }
@@ -241,7 +257,9 @@ TEST(Library, LogsOnlyToTheCaller) {
     EXPECT_EQ(std::strchr(record->message, '\n'), nullptr);
     static_cast<std::vector<std::string>*>(user)->push_back(record->message);
   };
-  Session session({}, {}, [&](auto& c) { c.log = log, c.log_user_data = &lines, c.log_level = DIFFULEX_LOG_TRACE; });
+  Session session({}, {}, [&](auto& c) {
+    c.log = log, c.log_user_data = &lines, c.log_level = DIFFULEX_LOG_TRACE;
+  });
   ASSERT_NE(session.engine, nullptr);
   EXPECT_FALSE(lines.empty());
 }

@@ -14,7 +14,9 @@ namespace diffulex_tests {
 
 using Options = std::vector<std::pair<std::string, std::string>>;
 
-inline std::string model_dir(const std::string& name = "tiny-sdar") { return std::string(DIFFULEX_MODELS_DIR) + "/" + name; }
+inline std::string model_dir(const std::string& name = "tiny-sdar") {
+  return std::string(DIFFULEX_MODELS_DIR) + "/" + name;
+}
 
 // What a failing call says; the error is freed.
 struct Failure {
@@ -40,7 +42,8 @@ class Session {
  public:
   using Tune = std::function<void(diffulex_engine_config&)>;
 
-  explicit Session(const Options& engine_options = {}, const Options& strategy_options = {}, const Tune& tune = nullptr) {
+  explicit Session(const Options& engine_options = {}, const Options& strategy_options = {},
+                   const Tune& tune = nullptr) {
     const std::string dir = model_dir();
     diffulex_engine_config config = default_config(dir);
     const auto e = pairs(engine_options), s = pairs(strategy_options);
@@ -63,26 +66,31 @@ class Session {
     for (const auto& [role, content] : turns) messages.push_back({role.c_str(), content.c_str()});
     std::string text(1 << 16, '\0');
     size_t size = 0;
-    EXPECT_EQ(diffulex_tokenizer_render_chat(diffulex_engine_tokenizer(engine), messages.data(), messages.size(), nullptr,
-                                             text.data(), text.size(), &size, nullptr),
+    EXPECT_EQ(diffulex_tokenizer_render_chat(diffulex_engine_tokenizer(engine), messages.data(),
+                                             messages.size(), nullptr, text.data(), text.size(),
+                                             &size, nullptr),
               DIFFULEX_OK);
     text.resize(size);
     return text;
   }
 
-  diffulex_request_id submit(const std::vector<diffulex_token>& prompt, const diffulex_request_params* params = nullptr) {
+  diffulex_request_id submit(const std::vector<diffulex_token>& prompt,
+                             const diffulex_request_params* params = nullptr) {
     diffulex_request_id id = 0;
     diffulex_error* error = nullptr;
-    const diffulex_status status = diffulex_request_submit(engine, prompt.data(), prompt.size(), params, &id, &error);
+    const diffulex_status status =
+        diffulex_request_submit(engine, prompt.data(), prompt.size(), params, &id, &error);
     failure = take(error);
     EXPECT_EQ(status, failure.status);
     return id;
   }
 
-  diffulex_request_id submit_text(const std::string& prompt, const diffulex_request_params* params = nullptr) {
+  diffulex_request_id submit_text(const std::string& prompt,
+                                  const diffulex_request_params* params = nullptr) {
     diffulex_request_id id = 0;
     diffulex_error* error = nullptr;
-    const diffulex_status status = diffulex_request_submit_text(engine, prompt.data(), prompt.size(), params, &id, &error);
+    const diffulex_status status =
+        diffulex_request_submit_text(engine, prompt.data(), prompt.size(), params, &id, &error);
     failure = take(error);
     EXPECT_EQ(status, failure.status);
     return id;
@@ -105,7 +113,8 @@ class Session {
   std::vector<diffulex_token> tokens(diffulex_request_id id) const {
     std::vector<diffulex_token> out(4096);
     size_t count = 0;
-    EXPECT_GE(diffulex_request_read_tokens(engine, id, 0, out.data(), out.size(), &count, nullptr), 0);
+    EXPECT_GE(diffulex_request_read_tokens(engine, id, 0, out.data(), out.size(), &count, nullptr),
+              0);
     out.resize(count);
     return out;
   }
@@ -128,7 +137,9 @@ class Session {
   std::vector<diffulex_event> events(int64_t timeout_ms = 0) {
     std::vector<diffulex_event> out(64);
     size_t count = 0;
-    EXPECT_GE(diffulex_engine_wait(engine, out.data(), sizeof(diffulex_event), out.size(), &count, timeout_ms, nullptr), 0);
+    EXPECT_GE(diffulex_engine_wait(engine, out.data(), sizeof(diffulex_event), out.size(), &count,
+                                   timeout_ms, nullptr),
+              0);
     out.resize(count);
     return out;
   }

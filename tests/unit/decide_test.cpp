@@ -1,4 +1,5 @@
-// Decision functions on their own: opening, accepting, limits, thresholds, random numbers, visibility.
+// Decision functions on their own: opening, accepting, limits, thresholds, random numbers,
+// visibility.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -37,7 +38,8 @@ decide::Window window(const decide::MultiBlockParams& p, int32_t left, int32_t l
   w.limit_reason = decide::kMaxTokens;
   w.first_stop = w.stop_index = -1;
   w.committed_end = left;
-  for (int i = 0; i < p.buffer_blocks; ++i) w.blocks[i].masks = static_cast<uint16_t>(decide::counted_positions(p, w, i));
+  for (int i = 0; i < p.buffer_blocks; ++i)
+    w.blocks[i].masks = static_cast<uint16_t>(decide::counted_positions(p, w, i));
   return w;
 }
 
@@ -49,12 +51,14 @@ TEST(Thresholds, CountsEqualDoubleComparisons) {
   for (int b = 1; b <= 64; ++b)
     for (int t = 0; t <= 100; ++t)
       for (int f = 0; f <= b; ++f)
-        EXPECT_EQ(f >= multi_block::fill_count(t / 100.0, b), static_cast<double>(f) / b >= t / 100.0);
+        EXPECT_EQ(f >= multi_block::fill_count(t / 100.0, b),
+                  static_cast<double>(f) / b >= t / 100.0);
 }
 
 // The selection example: confidences .985, .552, .961, .312 for tokens 2, 3, 4, 5.
 TEST(Accept, ThresholdAndGate) {
-  const std::vector<Pick> picks = {{2, .985345f, 0}, {3, .551873f, 0}, {4, .961143f, 0}, {5, .311791f, 0}};
+  const std::vector<Pick> picks = {
+      {2, .985345f, 0}, {3, .551873f, 0}, {4, .961143f, 0}, {5, .311791f, 0}};
   const auto accepted = [&](float threshold, bool gate, bool always) {
     auto p = params(4, 1, threshold);
     p.force_always = always ? 1 : 0;
@@ -94,7 +98,8 @@ TEST(Accept, ForcedTieTakesTheLowestPosition) {
   EXPECT_EQ(tokens, (std::vector<int32_t>{1, 7, 1, 7}));
 }
 
-// The multi-block example: token (3p+1) mod 6 at position p, confident on even positions only; prompt of 6, b = 4, B = 2.
+// The multi-block example: token (3p+1) mod 6 at position p, confident on even positions only;
+// prompt of 6, b = 4, B = 2.
 TEST(MultiBlock, TwoBlocksFillTogether) {
   const auto p = params(4, 2, .9f);
   auto w = window(p, 4, 100);
@@ -183,8 +188,10 @@ TEST(Visibility, RangesEqualThePairwiseRules) {
   for (int round = 0; round < 3000; ++round) {
     const int32_t g = 1 << (rng() % 5), prompt = 1 + static_cast<int32_t>(rng() % 60);
     const int32_t padded = (prompt + g - 1) / g * g;
-    decide::AttentionRule rule{static_cast<int32_t>(rng() % 5), g, prompt, padded, static_cast<int32_t>(rng() % 2)};
-    const int32_t context = rule.mode == decide::kPrefixFull ? 0 : static_cast<int32_t>(rng() % 8) * g;
+    decide::AttentionRule rule{static_cast<int32_t>(rng() % 5), g, prompt, padded,
+                               static_cast<int32_t>(rng() % 2)};
+    const int32_t context =
+        rule.mode == decide::kPrefixFull ? 0 : static_cast<int32_t>(rng() % 8) * g;
     const int32_t end = context + g * (1 + static_cast<int32_t>(rng() % 12));
     const int32_t sliding = rng() % 3 == 0 ? 1 + static_cast<int32_t>(rng() % 20) : 0;
     for (int32_t a = context; a < end; ++a) {
@@ -193,7 +200,8 @@ TEST(Visibility, RangesEqualThePairwiseRules) {
         bool sees = false;
         if (k < context) {
           sees = !(rule.hole != 0 && prompt <= k && k < padded);
-        } else if (rule.mode == decide::kBlockCausal || (rule.mode == decide::kPrefixFull && a >= padded)) {
+        } else if (rule.mode == decide::kBlockCausal ||
+                   (rule.mode == decide::kPrefixFull && a >= padded)) {
           sees = k / g <= a / g;
         } else if (rule.mode == decide::kPrefixFull) {
           sees = a < prompt ? k < prompt : k < padded;
@@ -203,18 +211,21 @@ TEST(Visibility, RangesEqualThePairwiseRules) {
           sees = rule.mode == decide::kUnmasked;
         }
         if (sliding > 0 && a - k >= sliding) sees = false;
-        const bool in_range = range.begin <= k && k < range.end && !(range.hole_begin <= k && k < range.hole_end);
-        ASSERT_EQ(in_range, sees) << "mode " << rule.mode << " a " << a << " k " << k << " C " << context;
+        const bool in_range =
+            range.begin <= k && k < range.end && !(range.hole_begin <= k && k < range.hole_end);
+        ASSERT_EQ(in_range, sees) << "mode " << rule.mode << " a " << a << " k " << k << " C "
+                                  << context;
       }
     }
   }
 }
 
 TEST(Options, AreTypedAndRanged) {
-  static constexpr OptionSpec specs[] = {{"count", OptionType::kInt, "3", "1..9", "a count", 1, 9},
-                                         {"share", OptionType::kFloat, "", "0..1", "a share", 0, 1},
-                                         {"on", OptionType::kBool, "true", "true, false", "a switch"},
-                                         {"name", OptionType::kString, "x", "any", "a name"}};
+  static constexpr OptionSpec specs[] = {
+      {"count", OptionType::kInt, "3", "1..9", "a count", 1, 9},
+      {"share", OptionType::kFloat, "", "0..1", "a share", 0, 1},
+      {"on", OptionType::kBool, "true", "true, false", "a switch"},
+      {"name", OptionType::kString, "x", "any", "a name"}};
   OptionValues values(specs);
   EXPECT_EQ(values.integer("count"), 3);
   EXPECT_TRUE(values.flag("on"));
@@ -231,8 +242,10 @@ TEST(Options, AreTypedAndRanged) {
     }
     return static_cast<diffulex_status>(DIFFULEX_OK);
   };
-  for (const char* bad : {"", "0", "10", "3x", "3.5", "nan", " 3"}) EXPECT_EQ(status_of("count", bad), DIFFULEX_E_INVALID_ARGUMENT) << bad;
-  for (const char* bad : {"1.01", "-0.1", "inf", "nan", "x"}) EXPECT_EQ(status_of("share", bad), DIFFULEX_E_INVALID_ARGUMENT) << bad;
+  for (const char* bad : {"", "0", "10", "3x", "3.5", "nan", " 3"})
+    EXPECT_EQ(status_of("count", bad), DIFFULEX_E_INVALID_ARGUMENT) << bad;
+  for (const char* bad : {"1.01", "-0.1", "inf", "nan", "x"})
+    EXPECT_EQ(status_of("share", bad), DIFFULEX_E_INVALID_ARGUMENT) << bad;
   EXPECT_EQ(status_of("share", "0.25"), DIFFULEX_OK);
   EXPECT_EQ(status_of("count", "8"), DIFFULEX_E_INVALID_ARGUMENT);  // set twice, differently
   EXPECT_EQ(status_of("count", "9"), DIFFULEX_OK);

@@ -1,5 +1,6 @@
-// Random schedules over a scripted backend: pages and blocks of several ratios, tight and ample memory, caching on and off, shared
-// prompts, aborts, end tokens. The shadow cache checks every read; every output must equal the one of the request alone.
+// Random schedules over a scripted backend: pages and blocks of several ratios, tight and ample
+// memory, caching on and off, shared prompts, aborts, end tokens. The shadow cache checks every
+// read; every output must equal the one of the request alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -17,8 +18,9 @@ uint64_t mix(uint64_t x) {
   return x ^ (x >> 29);
 }
 
-// What a model would say depends on the request's tokens only through its seed and the position, so that the expected output
-// is known; how confident it is depends on how often it was asked, so that blocks fill in many orders.
+// What a model would say depends on the request's tokens only through its seed and the position, so
+// that the expected output is known; how confident it is depends on how often it was asked, so that
+// blocks fill in many orders.
 decide::Pick pick_for(uint64_t, const RequestRow& row, int32_t position) {
   const uint64_t h = mix(row.sampler.seed * 1000 + static_cast<uint64_t>(position));
   const bool end = h % 61 == 0;
@@ -46,7 +48,9 @@ void check_request(const Request& r) {
   ASSERT_LE(r.cached, w.left);
   int stage = 0;  // T* A* D*
   for (int i = 0; i < r.spec.blocks.buffer_blocks; ++i) {
-    const int rank = w.blocks[i].status == decide::kToCache ? 0 : w.blocks[i].status == decide::kActive ? 1 : 2;
+    const int rank = w.blocks[i].status == decide::kToCache  ? 0
+                     : w.blocks[i].status == decide::kActive ? 1
+                                                             : 2;
     ASSERT_NE(w.blocks[i].status, decide::kInCache);
     ASSERT_GE(rank, stage);
     stage = rank;
@@ -77,7 +81,8 @@ TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
         const uint64_t seed = 1 + static_cast<uint64_t>(below(3));  // few seeds: prompts are shared
         std::vector<int32_t> prompt;
         const int32_t length = 1 + below(30);
-        for (int32_t i = 0; i < length; ++i) prompt.push_back(static_cast<int32_t>(mix(seed + static_cast<uint64_t>(i)) % 500));
+        for (int32_t i = 0; i < length; ++i)
+          prompt.push_back(static_cast<int32_t>(mix(seed + static_cast<uint64_t>(i)) % 500));
         RequestSpec spec = make_spec(shape, std::move(prompt), 1 + below(60));
         spec.sampler.seed = seed;
         const int32_t limit = spec.limit;

@@ -1,5 +1,6 @@
-// A backend without a model: every pick is scripted, and a shadow of the KV cache checks each read. A slot remembers which tokens
-// its keys were computed from; under block-causal attention that is everything up to the end of the position's block.
+// A backend without a model: every pick is scripted, and a shadow of the KV cache checks each read.
+// A slot remembers which tokens its keys were computed from; under block-causal attention that is
+// everything up to the end of the position's block.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -16,17 +17,21 @@ namespace diffulex::testing {
 class ScriptedBackend : public Backend {
  public:
   // step, position -> pick
-  using Script = std::function<decide::Pick(uint64_t step, const RequestRow& row, int32_t position)>;
+  using Script =
+      std::function<decide::Pick(uint64_t step, const RequestRow& row, int32_t position)>;
 
   ScriptedBackend(int page_size, int max_requests, Script script)
-      : page_size_(page_size), tables_(static_cast<size_t>(max_requests)), script_(std::move(script)) {}
+      : page_size_(page_size),
+        tables_(static_cast<size_t>(max_requests)),
+        script_(std::move(script)) {}
 
   StepResult execute(const wire::StepPlan& plan) override {
     windows_.clear();
     tokens_.clear();
     picks_.clear();
-    rows = std::vector<RequestRow>(reinterpret_cast<const RequestRow*>(plan.requests()->Data()),
-                                   reinterpret_cast<const RequestRow*>(plan.requests()->Data() + plan.requests()->size()));
+    rows = std::vector<RequestRow>(
+        reinterpret_cast<const RequestRow*>(plan.requests()->Data()),
+        reinterpret_cast<const RequestRow*>(plan.requests()->Data() + plan.requests()->size()));
     input.assign(plan.tokens()->begin(), plan.tokens()->end());
     for (const RequestRow& row : rows) {
       update_table(plan, row);
@@ -54,7 +59,8 @@ class ScriptedBackend : public Backend {
 
  private:
   static size_t stride(const RequestRow& row) {
-    return static_cast<size_t>(row.blocks.buffer_blocks) * static_cast<size_t>(row.blocks.block_size);
+    return static_cast<size_t>(row.blocks.buffer_blocks) *
+           static_cast<size_t>(row.blocks.block_size);
   }
 
   void update_table(const wire::StepPlan& plan, const RequestRow& row) {
@@ -62,7 +68,8 @@ class ScriptedBackend : public Backend {
     table.resize(row.table_offset);
     for (uint32_t i = 0; i < row.page_count; ++i)
       table.push_back(plan.pages()->Get(row.page_begin + i));
-    // The request's tokens, as far as its plans have shown them; a fresh table is a fresh request. -1: not seen yet.
+    // The request's tokens, as far as its plans have shown them; a fresh table is a fresh request.
+    // -1: not seen yet.
     std::vector<int32_t>& sequence = sequences_[row.slot];
     if (row.table_offset == 0) sequence.clear();
     sequence.resize(static_cast<size_t>(row.context_len) + row.token_count, -1);
@@ -75,7 +82,8 @@ class ScriptedBackend : public Backend {
     for (int32_t i = 0; i < row.store_len; ++i) {
       const int32_t p = row.context_len + i;
       const int32_t block_end = (p / b + 1) * b;
-      ASSERT_LT(static_cast<size_t>(p / page_size_), tables_[row.slot].size()) << "no page for a stored position";
+      ASSERT_LT(static_cast<size_t>(p / page_size_), tables_[row.slot].size())
+          << "no page for a stored position";
       const int64_t key = int64_t{tables_[row.slot][p / page_size_]} * page_size_ + p % page_size_;
       const auto& sequence = sequences_[row.slot];
       ASSERT_LE(static_cast<size_t>(block_end), sequence.size());
@@ -84,7 +92,8 @@ class ScriptedBackend : public Backend {
     }
   }
 
-  // Every cached position holds keys of exactly this request's tokens up to the end of its block (invariant I16).
+  // Every cached position holds keys of exactly this request's tokens up to the end of its block
+  // (invariant I16).
   void check_reads(const RequestRow& row) {
     const int32_t b = row.blocks.block_size;
     auto& sequence = sequences_[row.slot];
@@ -96,7 +105,8 @@ class ScriptedBackend : public Backend {
       ASSERT_EQ(at->second.size(), end);
       for (size_t i = 0; i < end; ++i) {
         if (sequence[i] == -1) sequence[i] = at->second[i];  // known from a shared page only
-        ASSERT_EQ(at->second[i], sequence[i]) << "position " << p << " was computed from other tokens";
+        ASSERT_EQ(at->second[i], sequence[i])
+            << "position " << p << " was computed from other tokens";
       }
     }
   }
@@ -106,13 +116,15 @@ class ScriptedBackend : public Backend {
     std::vector<int32_t> tokens(stride(row), row.blocks.mask_token);
     std::vector<decide::Pick> picks;
     for (uint32_t i = 0; i < row.head_count; ++i) {
-      const int32_t r = plan.head_rows()->Get(row.head_begin + i) - static_cast<int32_t>(row.first_token);
+      const int32_t r =
+          plan.head_rows()->Get(row.head_begin + i) - static_cast<int32_t>(row.first_token);
       EXPECT_EQ(input[row.first_token + static_cast<uint32_t>(r)], row.blocks.mask_token);
       picks.push_back(script_(plan.step(), row, row.context_len + r));
     }
     if (row.window_offset >= 0) {
       const uint32_t first = row.first_token + static_cast<uint32_t>(row.window_offset);
-      for (int i = 0; i < window.valid * row.blocks.block_size; ++i) tokens[i] = input[first + static_cast<uint32_t>(i)];
+      for (int i = 0; i < window.valid * row.blocks.block_size; ++i)
+        tokens[i] = input[first + static_cast<uint32_t>(i)];
       decide::multi_block_step(row.blocks, window, tokens.data(), picks.data(), row.stored_blocks);
     } else {
       ++window.forwards;

@@ -1,4 +1,5 @@
-// From logits to tokens: the reductions over tiles against a plain softmax, and draws against their probabilities.
+// From logits to tokens: the reductions over tiles against a plain softmax, and draws against their
+// probabilities.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -16,7 +17,8 @@ using decide::Pick;
 using decide::SamplerParams;
 
 // As the head does it, for one row, with few candidates.
-Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position = 3, int32_t step = 5) {
+Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position = 3,
+            int32_t step = 5) {
   const bool truncates = s.temperature > 0 && (s.top_k > 0 || s.top_p < 1);
   std::vector<decide::TilePartial> tiles;
   cpu::Candidates lists[2] = {cpu::Candidates(1024), cpu::Candidates(1024)};
@@ -24,9 +26,12 @@ Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position 
   for (int first = 0, t = 0; first < n; first += decide::kTileIds, ++t) {
     const int width = std::min(decide::kTileIds, n - first);
     float* l = logits.data() + first;
-    const float u = s.temperature > 0 && !truncates ? decide::uniform(decide::row_draw(s, position, step, t).v[0]) : -1.0f;
+    const float u = s.temperature > 0 && !truncates
+                        ? decide::uniform(decide::row_draw(s, position, step, t).v[0])
+                        : -1.0f;
     tiles.emplace_back();
-    cpu::reduce_tile(l, width, first, s.temperature, (s.flags & decide::kWantEntropy) != 0, u, &tiles.back());
+    cpu::reduce_tile(l, width, first, s.temperature, (s.flags & decide::kWantEntropy) != 0, u,
+                     &tiles.back());
     lists[t % 2].add(l, width, first);
   }
   const int count = static_cast<int>(tiles.size());
@@ -34,8 +39,10 @@ Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position 
   const auto sums = decide::sum_tiles(tiles.data(), count);
   lists[0].add(lists[1]);
   lists[0].rank();
-  const int kept = decide::kept_candidates(lists[0].data(), lists[0].size(), lists[0].complete(), sums, s);
-  return kept < 0 ? Pick{-2, 0, 0} : decide::pick_from_candidates(lists[0].data(), kept, sums, s, position, step);
+  const int kept =
+      decide::kept_candidates(lists[0].data(), lists[0].size(), lists[0].complete(), sums, s);
+  return kept < 0 ? Pick{-2, 0, 0}
+                  : decide::pick_from_candidates(lists[0].data(), kept, sums, s, position, step);
 }
 
 SamplerParams greedy(uint32_t flags = 0) { return {0, 1, 0, flags, 0}; }
@@ -77,7 +84,8 @@ TEST(Select, GreedyEqualsAPlainSoftmax) {
     double top = -INFINITY, sum = 0, entropy = 0;
     int best = -1;
     for (int i = 0; i < n; ++i)
-      if (std::isfinite(row[static_cast<size_t>(i)]) && row[static_cast<size_t>(i)] >= top) top = row[static_cast<size_t>(best = i)];
+      if (std::isfinite(row[static_cast<size_t>(i)]) && row[static_cast<size_t>(i)] >= top)
+        top = row[static_cast<size_t>(best = i)];
     for (const float x : row)
       if (std::isfinite(x)) sum += std::exp(x - top);
     for (const float x : row)
@@ -91,7 +99,8 @@ TEST(Select, GreedyEqualsAPlainSoftmax) {
 }
 
 // Frequencies of many seeds against the probabilities, and the confidence that goes with each.
-void expect_frequencies(const std::vector<float>& row, const SamplerParams& base, const std::vector<double>& probabilities) {
+void expect_frequencies(const std::vector<float>& row, const SamplerParams& base,
+                        const std::vector<double>& probabilities) {
   constexpr int kDraws = 40000;
   std::vector<int> counts(row.size(), 0);
   for (int i = 0; i < kDraws; ++i) {
@@ -132,7 +141,8 @@ TEST(Select, TopPAndTopKKeepWhatTheySay) {
 
 TEST(Select, CandidatesOfAWideNucleusAreNotGuessed) {
   std::vector<float> flat(4000, 0.0f);
-  EXPECT_EQ(select(flat, {1, .99f, 0, 0, 1}).token, -2);  // told apart, and done exactly by the backend
+  EXPECT_EQ(select(flat, {1, .99f, 0, 0, 1}).token,
+            -2);  // told apart, and done exactly by the backend
   EXPECT_GE(select(flat, {1, .1f, 0, 0, 1}).token, 0);
 }
 

@@ -1,4 +1,5 @@
-// The engine's parts without threads, text or a model: scheduler, cache and runner over a scripted backend.
+// The engine's parts without threads, text or a model: scheduler, cache and runner over a scripted
+// backend.
 #pragma once
 
 #include <memory>
@@ -27,7 +28,8 @@ inline EngineShape small_shape(int b, int buffer, int ps, int pages, int max_req
   return shape;
 }
 
-inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prompt, int max_tokens) {
+inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prompt,
+                             int max_tokens) {
   ArchSpec arch;
   arch.mask_token = kMask;
   arch.accept_threshold = 0.9f;
@@ -37,8 +39,9 @@ inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prom
   spec.blocks.stop_tokens[0] = kEosToken;
   spec.blocks.stop_count = spec.blocks.eos_count = 1;
   spec.limit = std::min(static_cast<int32_t>(prompt.size()) + max_tokens, shape.max_model_len);
-  spec.limit_reason = static_cast<int32_t>(prompt.size()) + max_tokens <= shape.max_model_len ? decide::kMaxTokens
-                                                                                             : decide::kContext;
+  spec.limit_reason = static_cast<int32_t>(prompt.size()) + max_tokens <= shape.max_model_len
+                          ? decide::kMaxTokens
+                          : decide::kContext;
   spec.prompt = std::move(prompt);
   return spec;
 }
@@ -53,7 +56,8 @@ struct StepHarness {
         runner(strategy.make_runner(backend)) {}
 
   Request* add(RequestSpec spec) {
-    auto request = strategy.make_request(++last_id, std::move(spec), std::make_shared<RequestRecord>());
+    auto request =
+        strategy.make_request(++last_id, std::move(spec), std::make_shared<RequestRecord>());
     request->attention = strategy.attention(*request);
     Request* raw = request.get();
     scheduler->add(std::move(request));
@@ -83,7 +87,8 @@ struct StepHarness {
 // Output tokens that are final.
 inline std::vector<int32_t> output_of(const Request& request) {
   const auto tokens = request.tokens();
-  return {tokens.begin() + request.window.prompt_len, tokens.begin() + request.window.committed_end};
+  return {tokens.begin() + request.window.prompt_len,
+          tokens.begin() + request.window.committed_end};
 }
 
 }  // namespace diffulex::testing

@@ -1,5 +1,6 @@
-// The worked trace of a request with P = 10, b = 4, B = 2, page size 4, 8 pages, step by step, with the corrected rules: pages are
-// findable once written, and the request ends as soon as the block of the first end token is final.
+// The worked trace of a request with P = 10, b = 4, B = 2, page size 4, 8 pages, step by step, with
+// the corrected rules: pages are findable once written, and the request ends as soon as the block
+// of the first end token is final.
 #include <gtest/gtest.h>
 
 #include <numeric>
@@ -14,7 +15,8 @@ namespace {
 constexpr int32_t kM = kMask, kE = kEosToken;
 
 // Positions accepted in each step; everything else has a confidence below the threshold.
-const std::vector<std::set<int32_t>> kAccepted = {{10, 12, 13, 14, 15}, {11}, {}, {16, 18}, {17, 19, 20}, {21}, {22, 23}};
+const std::vector<std::set<int32_t>> kAccepted = {{10, 12, 13, 14, 15}, {11}, {},      {16, 18},
+                                                  {17, 19, 20},         {21}, {22, 23}};
 
 decide::Pick scripted(uint64_t step, const RequestRow&, int32_t position) {
   const bool accepted = step < kAccepted.size() && kAccepted[step].count(position) != 0;
@@ -89,7 +91,8 @@ TEST(WorkedTrace, StepByStep) {
   EXPECT_EQ(statuses(*r), "AD");
   EXPECT_EQ(window_of(*r), (V{116, kM, 118, kM, kM, kM, kM, kM}));
 
-  // Step 4: a second block opens; the end token falls into block 4, which is final with it: the request ends at once.
+  // Step 4: a second block opens; the end token falls into block 4, which is final with it: the
+  // request ends at once.
   ASSERT_TRUE(h.step());
   EXPECT_EQ(h.backend.input, (V{116, kM, 118, kM, kM, kM, kM, kM}));
   ASSERT_EQ(h.finished.size(), 1u);
@@ -118,7 +121,9 @@ TEST(WorkedTrace, FollowUpFindsThePromptPages) {
 }
 
 TEST(WorkedTrace, AlignedPromptFreshAndFullyCached) {
-  const auto pick = [](uint64_t, const RequestRow&, int32_t p) { return decide::Pick{100 + p, 0.99f, 0}; };
+  const auto pick = [](uint64_t, const RequestRow&, int32_t p) {
+    return decide::Pick{100 + p, 0.99f, 0};
+  };
   StepHarness h(small_shape(4, 2, 4, 16), pick);
   const V prompt = {0, 1, 2, 3, 4, 5, 6, 7};
   Request* r = h.add(make_spec(h.shape, prompt, 8));
@@ -138,8 +143,9 @@ TEST(WorkedTrace, AlignedPromptFreshAndFullyCached) {
   EXPECT_EQ(h.backend.rows[0].head_count, 4u);
 }
 
-// Two requests, too few pages: the younger one is preempted with a final but unstored block in its window, and both end with
-// the output they would have had alone. The shadow cache checks every read.
+// Two requests, too few pages: the younger one is preempted with a final but unstored block in its
+// window, and both end with the output they would have had alone. The shadow cache checks every
+// read.
 TEST(WorkedTrace, PreemptionRebuildsExactly) {
   const auto pick = [](uint64_t, const RequestRow& row, int32_t p) {
     return decide::Pick{static_cast<int32_t>(row.sampler.seed) * 100 + p, 0.99f, 0};
@@ -171,7 +177,9 @@ TEST(WorkedTrace, PreemptionRebuildsExactly) {
 
 // max_tokens counts output tokens; nothing behind the limit is written, no mask is returned.
 TEST(WorkedTrace, LimitInsideABlock) {
-  const auto pick = [](uint64_t, const RequestRow&, int32_t p) { return decide::Pick{100 + p, 0.99f, 0}; };
+  const auto pick = [](uint64_t, const RequestRow&, int32_t p) {
+    return decide::Pick{100 + p, 0.99f, 0};
+  };
   for (int max_tokens = 1; max_tokens <= 12; ++max_tokens) {
     StepHarness h(small_shape(4, 3, 8, 16), pick);
     Request* r = h.add(make_spec(h.shape, prompt10(), max_tokens));

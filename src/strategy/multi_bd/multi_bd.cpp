@@ -15,11 +15,13 @@ constexpr OptionSpec kOptions[] = {
 void validate(const ArchSpec& arch, const EngineShape&) {
   if (arch.mask_token < 0)
     throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED,
-                "strategy 'multi_bd' fills masks, but the model family '" + arch.family + "' has no mask token")
+                "strategy 'multi_bd' fills masks, but the model family '" + arch.family +
+                    "' has no mask token")
         .with("option", "strategy");
   if (arch.shift_logits)
-    throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED,
-                "strategy 'multi_bd' does not run models that predict a token from the row before it yet")
+    throw Error(
+        DIFFULEX_E_STRATEGY_UNSUPPORTED,
+        "strategy 'multi_bd' does not run models that predict a token from the row before it yet")
         .with("option", "strategy");
 }
 
@@ -27,7 +29,9 @@ void validate(const ArchSpec& arch, const EngineShape&) {
 
 constinit const Strategy kMultiBd = {
     .name = "multi_bd",
-    .summary = "multi-block diffusion: fills the masks of several blocks at once, block-causal, with prefix caching",
+    .summary =
+        "multi-block diffusion: fills the masks of several blocks at once, block-causal, with "
+        "prefix caching",
     .options = kOptions,
     .validate = validate,
     .decision = multi_block::decision,

@@ -13,8 +13,8 @@ int32_t fill_count(double threshold, int32_t block_size) {
   return filled;
 }
 
-decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler, const EngineShape& shape,
-                                  const OptionValues& options) {
+decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler,
+                                  const EngineShape& shape, const OptionValues& options) {
   const double accept = options.number("accept_threshold");
   decide::MultiBlockParams p{};
   p.block_size = shape.block_size;
@@ -27,7 +27,8 @@ decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampl
   return p;
 }
 
-std::unique_ptr<Request> make_request(uint64_t id, RequestSpec spec, std::shared_ptr<RequestRecord> record) {
+std::unique_ptr<Request> make_request(uint64_t id, RequestSpec spec,
+                                      std::shared_ptr<RequestRecord> record) {
   return std::make_unique<Request>(id, std::move(spec), std::move(record));
 }
 
@@ -36,10 +37,13 @@ std::unique_ptr<KvCacheManager> make_cache_manager(const EngineShape& shape) {
 }
 
 std::unique_ptr<Scheduler> make_scheduler(const EngineShape& shape, KvCacheManager& cache) {
-  return std::make_unique<Scheduler>(SchedulerLimits{shape.max_requests, shape.max_batched_tokens}, cache);
+  return std::make_unique<Scheduler>(SchedulerLimits{shape.max_requests, shape.max_batched_tokens},
+                                     cache);
 }
 
-std::unique_ptr<ModelRunner> make_runner(Backend& backend) { return std::make_unique<ModelRunner>(backend); }
+std::unique_ptr<ModelRunner> make_runner(Backend& backend) {
+  return std::make_unique<ModelRunner>(backend);
+}
 
 decide::AttentionRule block_causal(const Request& request) {
   const int32_t b = request.block_size();
