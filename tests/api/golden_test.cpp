@@ -128,8 +128,11 @@ TEST_P(Heldout, AccuracyAndTokensPerForward) {
   if (session.failure.status == DIFFULEX_E_UNSUPPORTED) GTEST_SKIP() << session.failure.message;
   ASSERT_NE(session.engine, nullptr) << session.failure.message;
   const auto scores = evaluate(session);
-  for (const json& row : read_json("metrics.json")["results"]) {
+  const json metrics = read_json("metrics.json");
+  int compared = 0;
+  for (const json& row : metrics["results"]) {
     if (row["buffer"] != buffer) continue;
+    ++compared;
     const Score& score = scores.at(row["task"]);
     const double accuracy = static_cast<double>(score.right) / score.prompts;
     const double tpf = static_cast<double>(score.tokens) / static_cast<double>(score.denoise);
@@ -143,6 +146,7 @@ TEST_P(Heldout, AccuracyAndTokensPerForward) {
         row["task"].get<std::string>().c_str(), accuracy, tpf, row["accuracy"].get<double>(),
         row["tpf"].get<double>());
   }
+  EXPECT_EQ(compared, 4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Buffers, Golden, ::testing::Values(1, 2, 4));
