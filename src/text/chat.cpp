@@ -1,0 +1,87 @@
+#include "text/chat.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+
+namespace diffulex::text {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::string_view kStart = "<|im_start|>";
+constexpr std::string_view kEnd = "<|im_end|>";
+constexpr std::string_view kThink = "<think>";
+
+struct ChatOptions {
+  bool add_generation_prompt = true;
+  bool enable_thinking = true;
+};
+
+bool read_flag(const std::string& key, const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat option " + key + " must be true or false")
+      .with("option", key);
+}
+
+ChatOptions read_options(std::string_view options_json) {
+  ChatOptions options;
+  if (options_json.empty()) return options;
+  const json root = json::parse(options_json, nullptr, /*allow_exceptions=*/false);
+  if (!root.is_object()) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat options must be a JSON object")
+        .with("option", "options_json");
+  }
+  for (const auto& [key, value] : root.items()) {
+    if (key == "add_generation_prompt") {
+      options.add_generation_prompt = read_flag(key, value);
+    } else if (key == "enable_thinking") {
+      options.enable_thinking = read_flag(key, value);
+    } else {
+      throw Error(DIFFULEX_E_UNKNOWN_OPTION, "there is no chat option " + key)
+          .with("option", key)
+          .with("allowed", "add_generation_prompt, enable_thinking");
+    }
+  }
+  return options;
+}
+
+void require_token(const Tokenizer& tokenizer, std::string_view token) {
+  if (tokenizer.added(token) >= 0) return;
+  throw Error(DIFFULEX_E_UNSUPPORTED, "the tokenizer has no token " + std::string(token));
+}
+
+void check_messages(std::span<const Message> messages) {
+  if (messages.empty()) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "a conversation needs a message")
+        .with("option", "messages");
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].role.empty()) {
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "message " + std::to_string(i) + " has no role")
+          .with("option", "role");
+    }
+  }
+}
+
+}  // namespace
+
+std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages,
+                          std::string_view options_json) {
+  const ChatOptions options = read_options(options_json);
+  check_messages(messages);
+  require_token(tokenizer, kStart);
+  require_token(tokenizer, kEnd);
+  if (!options.enable_thinking) require_token(tokenizer, kThink);
+  std::string out;
+  for (const Message& message : messages) {
+    out.append(kStart).append(message.role).append("\n");
+    out.append(message.content).append(kEnd).append("\n");
+  }
+  if (!options.add_generation_prompt) return out;
+  out.append(kStart).append("assistant\n");
+  if (!options.enable_thinking) out.append("<think>\n\n</think>\n\n");
+  return out;
+}
+
+}  // namespace diffulex::text
