@@ -101,6 +101,20 @@ DIFFULEX_HD inline void roll_window(const MultiBlockParams& p, Window& w, int32_
     if (w.blocks[i].status == kDummy) w.blocks[i].masks = static_cast<uint16_t>(counted_positions(p, w, i));
 }
 
+// A request that is cut short keeps what is filled without a gap, as far as the first stop token.
+DIFFULEX_HD inline void commit_filled_prefix(const MultiBlockParams& p, Window& w, const int32_t* tokens) {
+  int32_t end = w.left + w.valid * p.block_size;
+  if (end > w.limit) end = w.limit;
+  if (w.committed_end < w.left) w.committed_end = w.left;
+  while (w.committed_end < end && tokens[w.committed_end - w.left] != p.mask_token) {
+    ++w.committed_end;
+    if (w.first_stop == w.committed_end - 1) {
+      w.finish = w.stop_index < p.eos_count ? kEos : kStopToken;
+      return;
+    }
+  }
+}
+
 // Marks final blocks, moves the window and ends the request when a reason to end is final. stored_blocks: leading blocks
 // whose keys and values this forward has stored (TO_CACHE before it).
 DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* tokens, int stored_blocks) {
@@ -125,6 +139,7 @@ DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* t
     w.finish = w.limit_reason;
   } else if (w.max_forwards > 0 && w.forwards >= w.max_forwards) {
     w.finish = kMaxSteps;
+    commit_filled_prefix(p, w, tokens);
   }
   roll_window(p, w, tokens, stored_blocks);
 }

@@ -26,9 +26,9 @@ DIFFULEX_HD inline Philox4 philox(uint64_t seed, uint32_t c0, uint32_t c1, uint3
   return Philox4{{c0, c1, c2, c3}};
 }
 
-// Uniform in (0, 1): 24 bits, never 0 or 1.
+// Uniform in (0, 1): 23 bits and a half step, never 0 or 1.
 DIFFULEX_HD inline float uniform(uint32_t bits) {
-  return (static_cast<float>(bits >> 8) + 0.5f) * (1.0f / 16777216.0f);
+  return (static_cast<float>(bits >> 9) + 0.5f) * (1.0f / 8388608.0f);
 }
 
 }  // namespace diffulex::decide

@@ -46,9 +46,10 @@ ChatOptions read_options(std::string_view options_json) {
   return options;
 }
 
-void require_token(const Tokenizer& tokenizer, std::string_view token) {
+void require_token(const Tokenizer& tokenizer, std::string_view token, std::string_view purpose) {
   if (tokenizer.added(token) >= 0) return;
-  throw Error(DIFFULEX_E_UNSUPPORTED, "the tokenizer has no token " + std::string(token));
+  throw Error(DIFFULEX_E_UNSUPPORTED, "the tokenizer has no token " + std::string(token) +
+                                          ", which " + std::string(purpose) + " needs");
 }
 
 void check_messages(std::span<const Message> messages) {
@@ -70,9 +71,9 @@ std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> m
                           std::string_view options_json) {
   const ChatOptions options = read_options(options_json);
   check_messages(messages);
-  require_token(tokenizer, kStart);
-  require_token(tokenizer, kEnd);
-  if (!options.enable_thinking) require_token(tokenizer, kThink);
+  require_token(tokenizer, kStart, "ChatML");
+  require_token(tokenizer, kEnd, "ChatML");
+  if (!options.enable_thinking) require_token(tokenizer, kThink, "enable_thinking");
   std::string out;
   for (const Message& message : messages) {
     out.append(kStart).append(message.role).append("\n");
@@ -80,7 +81,7 @@ std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> m
   }
   if (!options.add_generation_prompt) return out;
   out.append(kStart).append("assistant\n");
-  if (!options.enable_thinking) out.append("<think>\n\n</think>\n\n");
+  if (!options.enable_thinking) out.append(kThink).append("\n\n</think>\n\n");
   return out;
 }
 

@@ -1,12 +1,11 @@
 #include "text/json_node.h"
 
-#include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <utility>
 
 #include "base/error.h"
+#include "io/json.h"
+#include "io/path.h"
 
 namespace diffulex::text {
 
@@ -17,44 +16,14 @@ struct JsonNode::File {
   json root;
 };
 
-bool file_exists(const std::string& path) {
-  std::error_code error;
-  return std::filesystem::exists(path, error);
-}
-
-std::string read_file(const std::string& path) {
-  const auto fail = [&path]() -> Error {
-    return Error(DIFFULEX_E_IO, "cannot read " + path).with("path", path);
-  };
-  std::error_code error;
-  if (!std::filesystem::is_regular_file(path, error)) throw fail();
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw fail();
-  std::string content;
-  const auto size = std::filesystem::file_size(path, error);
-  if (error) throw fail();
-  content.resize(size);
-  in.read(content.data(), static_cast<std::streamsize>(size));
-  if (static_cast<uintmax_t>(in.gcount()) != size) throw fail();
-  return content;
-}
-
 JsonNode JsonNode::load(const std::string& path) {
+  JsonRules rules;
+  rules.status = DIFFULEX_E_TOKENIZER;
   auto file = std::make_shared<File>();
   file->path = path;
-  const std::string content = read_file(path);
-  try {
-    file->root = json::parse(content);
-  } catch (const json::parse_error& e) {
-    throw Error(DIFFULEX_E_TOKENIZER, path + " is not valid JSON at byte " + std::to_string(e.byte))
-        .with("path", path);
-  } catch (const json::exception&) {  // a number out of range and the like
-    throw Error(DIFFULEX_E_TOKENIZER, path + " is not valid JSON").with("path", path);
-  }
+  file->root = read_json_object(path, rules);
   const json* root = &file->root;
-  JsonNode node(std::move(file), root, "");
-  if (!root->is_object()) node.fail("must be an object");
-  return node;
+  return JsonNode(std::move(file), root, "");
 }
 
 JsonNode::JsonNode(std::shared_ptr<const File> file, const json* value, std::string key)
@@ -119,8 +88,9 @@ std::string JsonNode::text_or(const std::string& name, std::string_view absent) 
 }
 
 void JsonNode::fail(const std::string& problem) const {
-  const std::string where = key_.empty() ? path() : path() + ": " + key_;
-  throw Error(DIFFULEX_E_TOKENIZER, where + " " + problem).with("path", path());
+  const std::string key = key_.empty() ? "" : " " + key_;
+  throw Error(DIFFULEX_E_TOKENIZER, file_name(path()) + ":" + key + " " + problem)
+      .with("path", path());
 }
 
 }  // namespace diffulex::text

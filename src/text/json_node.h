@@ -13,11 +13,6 @@ namespace diffulex::text {
 // Ids above this are taken for damage: tables are as long as the greatest id.
 inline constexpr int32_t kMaxTokenId = (1 << 24) - 1;
 
-bool file_exists(const std::string& path);
-
-// Throws DIFFULEX_E_IO naming the path.
-std::string read_file(const std::string& path);
-
 // Every wrong type, missing key or broken file is thrown as DIFFULEX_E_TOKENIZER naming file and
 // key.
 class JsonNode {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "io/path.h"
 #include "text/byte_alphabet.h"
 #include "text/utf8.h"
 
@@ -15,7 +16,7 @@ namespace diffulex::text {
 namespace {
 
 Error broken(const std::string& path, const std::string& problem) {
-  return Error(DIFFULEX_E_TOKENIZER, path + ": " + problem).with("path", path);
+  return Error(DIFFULEX_E_TOKENIZER, file_name(path) + ": " + problem).with("path", path);
 }
 
 // Tokens by their text in the files, while a tokenizer is built.

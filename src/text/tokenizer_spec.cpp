@@ -6,6 +6,8 @@
 #include <stdexcept>
 
 #include "base/error.h"
+#include "io/mapped_file.h"
+#include "io/path.h"
 #include "text/json_node.h"
 
 namespace diffulex::text {
@@ -190,18 +192,19 @@ void read_tokenizer_json(const std::string& path, TokenizerSpec& spec) {
 
 void read_merges_txt(const std::string& path, TokenizerSpec& spec) {
   spec.merges_path = path;
-  const std::string content = read_file(path);
+  const MappedFile file(path);
+  const std::string_view content = file.text();
   size_t number = 0;
   for (size_t begin = 0; begin < content.size();) {
     const size_t end = std::min(content.find('\n', begin), content.size());
-    std::string_view line = std::string_view(content).substr(begin, end - begin);
+    std::string_view line = content.substr(begin, end - begin);
     begin = end + 1;
     ++number;
     if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     if (line.empty() || line.substr(0, 8) == "#version") continue;
     std::optional<MergePair> merge = parse_merge(line);
     if (!merge) {
-      throw Error(DIFFULEX_E_TOKENIZER, path + ": line " + std::to_string(number) +
+      throw Error(DIFFULEX_E_TOKENIZER, file_name(path) + ": line " + std::to_string(number) +
                                             " must be two tokens with a space between them")
           .with("path", path);
     }
@@ -210,8 +213,8 @@ void read_merges_txt(const std::string& path, TokenizerSpec& spec) {
 }
 
 void read_vocab_and_merges(const std::string& dir, TokenizerSpec& spec) {
-  read_vocab(JsonNode::load(dir + "/vocab.json"), spec);
-  read_merges_txt(dir + "/merges.txt", spec);
+  read_vocab(JsonNode::load(join_path(dir, "vocab.json")), spec);
+  read_merges_txt(join_path(dir, "merges.txt"), spec);
   spec.nfc = true;
   PreTokenizerStep split;
   split.regex.emplace(kQwen2Pattern);
@@ -301,17 +304,18 @@ void read_special_texts(const JsonNode& root, const std::string& name, Tokenizer
 }
 
 void read_configs(const std::string& dir, TokenizerSpec& spec) {
-  for (const char* name : {"/tokenizer_config.json", "/special_tokens_map.json"}) {
-    if (!file_exists(dir + name)) continue;
-    const JsonNode root = JsonNode::load(dir + name);
+  for (const char* name : {"tokenizer_config.json", "special_tokens_map.json"}) {
+    const std::string path = join_path(dir, name);
+    if (!file_exists(path)) continue;
+    const JsonNode root = JsonNode::load(path);
     read_role_texts(root, spec);
     read_special_texts(root, "additional_special_tokens", spec);
     read_special_texts(root, "extra_special_tokens", spec);
     read_added_tokens_decoder(root, spec);
   }
-  const std::string added = dir + "/added_tokens.json";
+  const std::string added = join_path(dir, "added_tokens.json");
   if (file_exists(added)) read_added_tokens_json(JsonNode::load(added), spec);
-  const std::string generation = dir + "/generation_config.json";
+  const std::string generation = join_path(dir, "generation_config.json");
   if (file_exists(generation)) read_role_ids(JsonNode::load(generation), spec);
 }
 
@@ -319,8 +323,10 @@ void read_configs(const std::string& dir, TokenizerSpec& spec) {
 
 TokenizerSpec read_tokenizer_spec(const std::string& dir) {
   TokenizerSpec spec;
-  const std::string path = dir + "/tokenizer.json";
-  if (!file_exists(path) && file_exists(dir + "/vocab.json") && file_exists(dir + "/merges.txt")) {
+  const std::string path = join_path(dir, "tokenizer.json");
+  const bool in_parts =
+      file_exists(join_path(dir, "vocab.json")) && file_exists(join_path(dir, "merges.txt"));
+  if (!file_exists(path) && in_parts) {
     read_vocab_and_merges(dir, spec);
   } else {
     read_tokenizer_json(path, spec);

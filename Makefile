@@ -1,0 +1,45 @@
+# Thin targets over CMake presets. See CMakePresets.json.
+MODEL   := models/tiny-sdar
+PREFIX  ?= /usr/local
+JOBS    ?= $(shell nproc)
+QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
+
+.PHONY: demo test bench lint install test-gpu asan ubsan tsan release setup clean
+
+setup:
+	@scripts/setup
+
+release: setup
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release -j$(JOBS)
+
+demo: release
+	@build/release/tools/diffulex/diffulex generate -m $(MODEL) --buffer-blocks 4 --strategy-set accept_threshold=0.9 -p "$(QUESTION)"
+
+test: release
+	@ctest --preset release
+
+bench: release
+	@build/release/bench/diffulex_bench_cpu
+	@build/release/tools/diffulex/diffulex bench -m $(MODEL) --buffer-blocks 4
+
+lint: release
+	@scripts/setup --lint
+	@scripts/lint
+
+install: release
+	@cmake --install build/release --prefix $(PREFIX)
+
+asan ubsan tsan: setup
+	@cmake --preset $@ --log-level=WARNING
+	@cmake --build --preset $@ -j$(JOBS)
+	@ctest --preset $@
+
+# Needs a CUDA device; builds with nvcc.
+test-gpu: setup
+	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
+	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_tests
+	@build/release/cuda/diffulex_gpu_tests
+
+clean:
+	@rm -rf build

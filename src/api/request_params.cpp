@@ -1,0 +1,100 @@
+#include "api/request_params.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "api/guard.h"
+#include "base/error.h"
+
+namespace diffulex::api {
+namespace {
+
+constexpr uint32_t kDefaultMaxTokens = 512;
+constexpr uint32_t kKnownFlags =
+    DIFFULEX_REQUEST_IGNORE_EOS | DIFFULEX_REQUEST_TRACK_SLOTS | DIFFULEX_REQUEST_NO_CACHE;
+
+[[noreturn]] void invalid(const char* field, const std::string& message) {
+  throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::string(field) + " " + message).with("option", field);
+}
+
+void check_params(const diffulex_request_params& p) {
+  if ((p.flags & ~kKnownFlags) != 0) invalid("flags", "has unknown bits");
+  if (!std::isfinite(p.temperature) || p.temperature < 0) invalid("temperature", "must be a number >= 0");
+  if (!std::isfinite(p.top_p) || p.top_p < 0 || p.top_p > 1) invalid("top_p", "must be in (0, 1]; 0 is off");
+  if (p.top_k < 0) invalid("top_k", "must be >= 0; 0 is off");
+  if (p.stop_token_count > 0 && p.stop_tokens == nullptr) invalid("stop_tokens", "is NULL");
+  if (p.strategy_option_count > 0 && p.strategy_options == nullptr) invalid("strategy_options", "is NULL");
+}
+
+void check_prompt(const EngineConfig& config, std::span<const diffulex_token> prompt) {
+  if (prompt.empty()) invalid("prompt", "is empty");
+  if (prompt.size() >= static_cast<size_t>(config.shape.max_model_len))
+    throw Error(DIFFULEX_E_CONTEXT_LENGTH, "the prompt has " + std::to_string(prompt.size()) +
+                                               " tokens; max_model_len = " + std::to_string(config.shape.max_model_len) +
+                                               " leaves no room for output")
+        .with("option", "max_model_len");
+  for (size_t i = 0; i < prompt.size(); ++i) {
+    if (prompt[i] < 0 || prompt[i] >= config.arch.vocab_size)
+      invalid("prompt", "holds id " + std::to_string(prompt[i]) + " at index " + std::to_string(i) + "; ids are [0, " +
+                            std::to_string(config.arch.vocab_size) + ")");
+    if (prompt[i] == config.arch.mask_token)
+      invalid("prompt", "holds the mask token " + std::to_string(prompt[i]) + " at index " + std::to_string(i));
+  }
+}
+
+void add_stop_tokens(const EngineConfig& config, const diffulex_request_params& p, decide::MultiBlockParams& blocks) {
+  const auto add = [&](diffulex_token token) {
+    if (blocks.stop_count == decide::kMaxStopTokens)
+      invalid("stop_tokens", "and the model's own end tokens are more than " + std::to_string(decide::kMaxStopTokens));
+    blocks.stop_tokens[blocks.stop_count++] = token;
+  };
+  if ((p.flags & DIFFULEX_REQUEST_IGNORE_EOS) == 0)
+    for (const int32_t token : config.arch.eos_tokens) add(token);
+  blocks.eos_count = blocks.stop_count;
+  for (size_t i = 0; i < p.stop_token_count; ++i) {
+    if (p.stop_tokens[i] < 0 || p.stop_tokens[i] >= config.arch.vocab_size)
+      invalid("stop_tokens", "holds id " + std::to_string(p.stop_tokens[i]) + ", which is out of range");
+    add(p.stop_tokens[i]);
+  }
+}
+
+OptionValues request_options(const EngineConfig& config, const diffulex_request_params& p) {
+  OptionValues options = config.strategy_options;
+  for (size_t i = 0; i < p.strategy_option_count; ++i) {
+    const diffulex_kv& item = p.strategy_options[i];
+    if (item.key == nullptr || item.value == nullptr) invalid("strategy_options", "holds a NULL");
+    options.set("strategy '" + std::string(config.strategy->name) + "'", item.key, item.value);
+  }
+  return options;
+}
+
+}  // namespace
+
+RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token> prompt,
+                      const diffulex_request_params* params) {
+  diffulex_request_params p{};
+  if (params != nullptr) p = read_struct(params, "params");
+  check_params(p);
+  check_prompt(config, prompt);
+  RequestSpec spec;
+  spec.prompt.assign(prompt.begin(), prompt.end());
+  spec.blocks = config.strategy->decision(config.arch, sampler_for(config.arch.family), config.shape, request_options(config, p));
+  add_stop_tokens(config, p, spec.blocks);
+  spec.sampler.temperature = p.temperature;
+  spec.sampler.top_p = p.top_p == 0 ? 1.0f : p.top_p;
+  spec.sampler.top_k = p.top_k;
+  spec.sampler.seed = p.seed;
+  spec.track_slots = (p.flags & DIFFULEX_REQUEST_TRACK_SLOTS) != 0;
+  spec.sampler.flags = spec.track_slots ? uint32_t{decide::kWantEntropy} : 0;
+  const uint64_t asked = uint64_t{prompt.size()} + (p.max_tokens == 0 ? kDefaultMaxTokens : p.max_tokens);
+  const auto longest = static_cast<uint64_t>(config.shape.max_model_len);
+  spec.limit = static_cast<int32_t>(std::min(asked, longest));
+  spec.limit_reason = asked <= longest ? decide::kMaxTokens : decide::kContext;
+  spec.max_forwards = static_cast<int32_t>(std::min<uint32_t>(p.max_steps, INT32_MAX));
+  spec.user_tag = p.user_tag;
+  spec.cache_salt = p.cache_salt != nullptr ? p.cache_salt : "";
+  spec.use_cache = (p.flags & DIFFULEX_REQUEST_NO_CACHE) == 0;
+  return spec;
+}
+
+}  // namespace diffulex::api

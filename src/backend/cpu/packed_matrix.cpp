@@ -1,0 +1,147 @@
+#include "backend/cpu/packed_matrix.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/error.h"
+
+namespace diffulex::cpu {
+
+namespace {
+
+using dnnl::memory;
+
+memory::data_type element(DType dtype) {
+  return dtype == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
+}
+
+// The row count the layout is asked for; oneDNN's choice does not depend on it at this size.
+constexpr int64_t kLayoutRows = 32;
+
+float half_to_float(uint16_t h) {
+  const uint32_t sign = uint32_t{h & 0x8000u} << 16;
+  const uint32_t exponent = (h >> 10) & 31u;
+  const uint32_t fraction = h & 1023u;
+  float f;
+  if (exponent == 0) {
+    f = static_cast<float>(fraction) * (1.0f / 16777216.0f);
+    return sign != 0 ? -f : f;
+  }
+  const uint32_t bits =
+      sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
+  std::memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+}  // namespace
+
+uint16_t to_bf16(float x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  if ((bits & 0x7FFFFFFFu) > 0x7F800000u) return static_cast<uint16_t>(bits >> 16 | 0x40u);
+  return static_cast<uint16_t>((bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16);
+}
+
+float to_float(const std::byte* data, DType dtype, int64_t index) {
+  if (dtype == DType::kF32) {
+    float f;
+    std::memcpy(&f, data + index * 4, sizeof f);
+    return f;
+  }
+  uint16_t h;
+  std::memcpy(&h, data + index * 2, sizeof h);
+  return dtype == DType::kBF16 ? from_bf16(h) : half_to_float(h);
+}
+
+uint64_t packed_bytes(DType dtype, int64_t rows, int64_t cols) {
+  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols) * size_of(dtype);
+}
+
+PackedMatrix::Layout PackedMatrix::make_layout(const dnnl::engine& engine, DType dtype,
+                                               int64_t width, int64_t cols) {
+  const memory::data_type type = element(dtype);
+  const dnnl::matmul::desc wish(
+      {{kLayoutRows, cols}, type, memory::dims{cols, 1}},
+      {{cols, width}, type, memory::format_tag::any},
+      {{kLayoutRows, width}, memory::data_type::f32, memory::dims{width, 1}});
+  Layout layout;
+  layout.desc = dnnl::matmul::primitive_desc(wish, engine).weights_desc();
+  const dnnl_memory_desc_t& md = layout.desc.data;
+  if (md.format_kind != dnnl_blocked || md.offset0 != 0 || md.extra.flags != 0)
+    throw Error(DIFFULEX_E_UNSUPPORTED, "oneDNN chose a weight layout that cannot be packed");
+
+  // A blocked layout's offset is a sum of one term per dimension (0: k, 1: n).
+  const dnnl_blocking_desc_t& b = md.format_desc.blocking;
+  for (int dim = 0; dim < 2; ++dim) {
+    std::vector<uint32_t>& offsets = dim == 0 ? layout.by_k : layout.by_n;
+    offsets.resize(static_cast<size_t>(dim == 0 ? cols : width));
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      int64_t rest = static_cast<int64_t>(i), inner_stride = 1, offset = 0;
+      for (int j = b.inner_nblks - 1; j >= 0; --j) {
+        if (b.inner_idxs[j] == dim) {
+          offset += rest % b.inner_blks[j] * inner_stride;
+          rest /= b.inner_blks[j];
+        }
+        inner_stride *= b.inner_blks[j];
+      }
+      offsets[i] = static_cast<uint32_t>(offset + rest * b.strides[dim]);
+    }
+  }
+  return layout;
+}
+
+PackedMatrix::PackedMatrix(const dnnl::engine& engine, DType dtype, int64_t rows, int64_t cols,
+                           int64_t tile)
+    : dtype_(dtype), rows_(rows), cols_(cols), tile_(std::min(tile, rows)) {
+  const int64_t count = ceil_div(rows_, tile_);
+  layout_[0] = make_layout(engine, dtype, tile_, cols);
+  layout_[1] = make_layout(engine, dtype, rows_ - (count - 1) * tile_, cols);
+  tile_bytes_ = static_cast<size_t>(round_up(static_cast<int64_t>(layout_[0].desc.get_size()), 64));
+  data_ = Buffer(tile_bytes_ * static_cast<size_t>(count - 1) + layout_[1].desc.get_size());
+  for (int64_t t = 0; t < count; ++t)
+    memory_.emplace_back(desc(t + 1 == count), engine,
+                         data_.as() + tile_bytes_ * static_cast<size_t>(t));
+}
+
+void PackedMatrix::pack_tile(int64_t t, std::span<const WeightRows> sources) {
+  const Layout& layout = layout_[is_last(t)];
+  std::byte* const out = data_.as() + tile_bytes_ * static_cast<size_t>(t);
+  std::memset(out, 0, layout.desc.get_size());  // the layout's padding must be zero
+  int64_t first = 0;                            // row of the matrix that the source begins at
+  for (const WeightRows& source : sources) {
+    const int64_t begin = std::max(first, t * tile_),
+                  end = std::min(first + source.count, t * tile_ + width(t));
+    for (int64_t n = begin; n < end; ++n) {
+      const WeightView& view = *source.view;
+      const int64_t from = (source.begin + n - first) * cols_;
+      const uint32_t to = layout.by_n[static_cast<size_t>(n - t * tile_)];
+      if (dtype_ == DType::kF32) {
+        float* const y = reinterpret_cast<float*>(out) + to;
+        for (int64_t k = 0; k < cols_; ++k)
+          y[layout.by_k[static_cast<size_t>(k)]] = to_float(view.data, view.dtype, from + k);
+      } else if (view.dtype == DType::kBF16) {
+        uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
+        const std::byte* const x = view.data + from * 2;
+        for (int64_t k = 0; k < cols_; ++k)
+          std::memcpy(y + layout.by_k[static_cast<size_t>(k)], x + k * 2, 2);
+      } else {
+        uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
+        for (int64_t k = 0; k < cols_; ++k)
+          y[layout.by_k[static_cast<size_t>(k)]] =
+              to_bf16(to_float(view.data, view.dtype, from + k));
+      }
+    }
+    first += source.count;
+  }
+}
+
+void PackedMatrix::read_row(int64_t row, int64_t first, int64_t count, float* out) const {
+  const int64_t t = row / tile_;
+  const Layout& layout = layout_[is_last(t)];
+  const std::byte* const tile = data_.as() + tile_bytes_ * static_cast<size_t>(t);
+  const uint32_t n = layout.by_n[static_cast<size_t>(row - t * tile_)];
+  for (int64_t k = 0; k < count; ++k)
+    out[k] = to_float(tile, dtype_, n + layout.by_k[static_cast<size_t>(first + k)]);
+}
+
+}  // namespace diffulex::cpu

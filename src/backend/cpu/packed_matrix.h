@@ -1,0 +1,76 @@
+// A weight matrix cut into column tiles, each in the layout that oneDNN's matrix product reads
+// fastest.
+#pragma once
+
+#include <cstdint>
+#include <dnnl.hpp>
+#include <span>
+#include <vector>
+
+#include "backend/cpu/buffer.h"
+#include "base/dtype.h"
+#include "model/weights.h"
+
+namespace diffulex::cpu {
+
+// Rows [begin, begin + count) of a checkpoint matrix.
+struct WeightRows {
+  const WeightView* view;
+  int64_t begin;
+  int64_t count;
+};
+
+// The weight [rows, cols] of y = x * transpose(W). Tile t holds the weight's rows, that is the
+// output features, [t * tile, t * tile + width(t)). The width is fixed by the shape alone, never by
+// the number of threads, so that results do not depend on it. Thread class: written while it is
+// packed (one member per tile), immutable after.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(const dnnl::engine& engine, DType dtype, int64_t rows, int64_t cols, int64_t tile);
+
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t tile() const { return tile_; }
+  int64_t tiles() const { return static_cast<int64_t>(memory_.size()); }
+  int64_t width(int64_t t) const { return t + 1 < tiles() ? tile_ : rows_ - t * tile_; }
+  bool is_last(int64_t t) const { return t + 1 == tiles(); }
+  size_t bytes() const { return data_.bytes(); }
+  const dnnl::memory& memory(int64_t t) const { return memory_[static_cast<size_t>(t)]; }
+  const dnnl::memory::desc& desc(bool last) const { return layout_[last].desc; }
+
+  // Fills tile t from the rows that `sources` lists in order. Tiles may be packed concurrently.
+  void pack_tile(int64_t t, std::span<const WeightRows> sources);
+  // Elements [row, first .. first + count) as f32, for tied embeddings.
+  void read_row(int64_t row, int64_t first, int64_t count, float* out) const;
+
+ private:
+  // Where element [n, k] of a tile lies: at by_n[n] + by_k[k], in elements.
+  struct Layout {
+    dnnl::memory::desc desc;
+    std::vector<uint32_t> by_n, by_k;
+  };
+  static Layout make_layout(const dnnl::engine& engine, DType dtype, int64_t width, int64_t cols);
+
+  DType dtype_ = DType::kF32;
+  int64_t rows_ = 0, cols_ = 0, tile_ = 0;
+  size_t tile_bytes_ = 0;
+  Layout layout_[2];  // of all tiles but the last, of the last
+  Buffer data_;
+  std::vector<dnnl::memory> memory_;  // one per tile
+};
+
+// Bytes of such a matrix without making it (layout padding left out).
+uint64_t packed_bytes(DType dtype, int64_t rows, int64_t cols);
+
+// Conversion of checkpoint elements.
+float to_float(const std::byte* data, DType dtype, int64_t index);
+uint16_t to_bf16(float x);  // round to nearest even
+inline float from_bf16(uint16_t x) {
+  const uint32_t bits = uint32_t{x} << 16;
+  float f;
+  __builtin_memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+}  // namespace diffulex::cpu

@@ -1,0 +1,171 @@
+#include "backend/cpu/step.h"
+
+#include <algorithm>
+#include <string>
+
+#include "base/error.h"
+#include "decide/multi_block.h"
+
+namespace diffulex::cpu {
+
+namespace {
+
+void require(bool holds, const char* what) {
+  if (!holds) throw Error(DIFFULEX_E_INTERNAL, std::string("bad step plan: ") + what);
+}
+
+template <class T>
+std::span<const T> view(const flatbuffers::Vector<T>* v) {
+  return v == nullptr ? std::span<const T>() : std::span<const T>(v->data(), v->size());
+}
+
+// Masks that decide::accept_block will ask a pick for.
+uint64_t picks_needed(const RequestRow& row, std::span<const int32_t> tokens) {
+  const decide::MultiBlockParams& p = row.blocks;
+  uint64_t count = 0;
+  for (int i = 0; i < row.window.valid; ++i) {
+    const decide::BlockState& b = row.window.blocks[i];
+    if (b.status != decide::kActive) continue;
+    const int end = decide::counted_positions(p, row.window, i);
+    for (int offset = b.editable_start; offset < end; ++offset)
+      count += tokens[static_cast<size_t>(i * p.block_size + offset)] == p.mask_token ? 1 : 0;
+  }
+  return count;
+}
+
+}  // namespace
+
+Step::Step(const ArchSpec& arch, const BackendConfig& config)
+    : config_(config),
+      vocabulary_(arch.vocab_size),
+      max_positions_(int64_t{config.max_pages_per_request} * config.page_size + config.max_tokens),
+      item_rows_(1) {
+  int group = 1;
+  for (const LayerSpec& layer : arch.layers) group = std::max(group, arch.heads / layer.kv_heads);
+  item_rows_ = attention_item_rows(group);
+  const size_t requests_size = static_cast<size_t>(config.max_requests);
+  const size_t rows = static_cast<size_t>(config.max_tokens);
+  row_request.reserve(rows);
+  attention.reserve(requests_size);
+  items.reserve(rows / static_cast<size_t>(item_rows_) + requests_size);
+  head.reserve(static_cast<size_t>(config.max_head_rows));
+  tables_.assign(requests_size * static_cast<size_t>(config.max_pages_per_request), -1);
+}
+
+uint64_t Step::bytes() const {
+  return row_request.capacity() * sizeof(int32_t) +
+         attention.capacity() * sizeof(AttentionRequest) +
+         items.capacity() * sizeof(AttentionItem) + head.capacity() * sizeof(HeadRow) +
+         tables_.size() * sizeof(int32_t);
+}
+
+void Step::load(const wire::StepPlan& plan) {
+  const std::span<const uint8_t> raw = view(plan.requests());
+  require(raw.size() % sizeof(RequestRow) == 0, "requests have a broken size");
+  require(reinterpret_cast<uintptr_t>(raw.data()) % alignof(RequestRow) == 0,
+          "requests are not aligned");
+  requests = {reinterpret_cast<const RequestRow*>(raw.data()), raw.size() / sizeof(RequestRow)};
+  tokens = view(plan.tokens());
+  head_rows = view(plan.head_rows());
+  const std::span<const int32_t> pages = view(plan.pages());
+  require(requests.size() <= static_cast<size_t>(config_.max_requests), "too many requests");
+  require(tokens.size() <= static_cast<size_t>(config_.max_tokens), "too many rows");
+  require(head_rows.size() <= static_cast<size_t>(config_.max_head_rows), "too many head rows");
+  for (const int32_t token : tokens)
+    require(token >= 0 && token < vocabulary_, "a token is outside of the vocabulary");
+
+  uint64_t next_token = 0, next_head = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    check_request(requests[i], i, pages, next_token, next_head);
+    next_token += requests[i].token_count;
+    next_head += requests[i].head_count;
+  }
+  require(next_token == tokens.size(), "rows without a request");
+  require(next_head == head_rows.size(), "head rows without a request");
+
+  row_request.clear();
+  attention.clear();
+  items.clear();
+  head.clear();
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const RequestRow& row = requests[i];
+    int32_t* const table =
+        tables_.data() + size_t{row.slot} * static_cast<size_t>(config_.max_pages_per_request);
+    std::copy_n(pages.begin() + row.page_begin, row.page_count, table + row.table_offset);
+    const int32_t count = static_cast<int32_t>(row.token_count);
+    attention.push_back({row.first_token, count, row.context_len, table, row.attention});
+    for (int32_t first = 0; first < count; first += item_rows_)
+      items.push_back({static_cast<int32_t>(i), first, std::min(item_rows_, count - first)});
+    row_request.insert(row_request.end(), row.token_count, static_cast<int32_t>(i));
+    for (uint32_t h = 0; h < row.head_count; ++h) {
+      const int32_t r = head_rows[row.head_begin + h];
+      head.push_back({row.sampler, row.context_len + r - static_cast<int32_t>(row.first_token),
+                      row.window.forwards, row.blocks.mask_token});
+    }
+  }
+}
+
+void Step::check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
+                         uint64_t next_token, uint64_t next_head) const {
+  require(row.slot < static_cast<uint32_t>(config_.max_requests), "slot");
+  for (size_t i = 0; i < index; ++i)
+    require(requests[i].slot != row.slot, "two requests with one slot");
+  require(row.first_token == next_token && row.token_count <= tokens.size() - next_token,
+          "rows of a request");
+  require(row.context_len >= 0 && int64_t{row.context_len} + row.token_count <= max_positions_,
+          "context length");
+  require(row.store_len >= 0 && static_cast<uint32_t>(row.store_len) <= row.token_count,
+          "store length");
+  require(row.attention.mode >= decide::kBlockCausal && row.attention.mode <= decide::kUnmasked,
+          "mask mode");
+  require(row.attention.granularity > 0 && row.attention.prompt_len >= 0 &&
+              row.attention.padded_len >= 0,
+          "attention rule");
+  require(row.head_begin == next_head && row.head_count <= head_rows.size() - next_head,
+          "head rows of a request");
+  int64_t last = int64_t{row.first_token} - 1;
+  for (uint32_t h = 0; h < row.head_count; ++h) {
+    const int64_t r = head_rows[row.head_begin + h];
+    require(r > last && r < int64_t{row.first_token} + row.token_count, "a head row");
+    last = r;
+  }
+  check_pages(row, pages);
+  if (row.window_offset >= 0) check_window(row);
+}
+
+void Step::check_pages(const RequestRow& row, std::span<const int32_t> pages) const {
+  require(row.page_begin <= pages.size() && row.page_count <= pages.size() - row.page_begin,
+          "pages");
+  const uint32_t limit = static_cast<uint32_t>(config_.max_pages_per_request);
+  require(row.table_offset <= limit && row.page_count <= limit - row.table_offset, "page table");
+  for (uint32_t i = 0; i < row.page_count; ++i) {
+    const int32_t page = pages[row.page_begin + i];
+    require(page >= 0 && page < config_.kv_pages, "a page");
+  }
+  // Every position that is read from or written to the cache has a page.
+  const int64_t end = row.context_len + row.store_len, used = ceil_div(end, config_.page_size);
+  require(used <= limit, "more positions than pages");
+  const int32_t* const table = tables_.data() + size_t{row.slot} * limit;
+  for (int64_t i = 0; i < used; ++i) {
+    const bool fresh = i >= row.table_offset && i < int64_t{row.table_offset} + row.page_count;
+    require(fresh || table[i] >= 0, "a position without a page");
+  }
+}
+
+void Step::check_window(const RequestRow& row) const {
+  const decide::MultiBlockParams& p = row.blocks;
+  const decide::Window& w = row.window;
+  require(p.block_size > 0 && p.buffer_blocks > 0 && p.buffer_blocks <= decide::kMaxBufferBlocks,
+          "block geometry");
+  require(int64_t{p.block_size} * p.buffer_blocks <= config_.window_stride, "window size");
+  require(p.stop_count >= 0 && p.stop_count <= decide::kMaxStopTokens, "stop tokens");
+  require(w.valid >= 0 && w.valid <= p.buffer_blocks, "blocks in the window");
+  require(row.stored_blocks >= 0 && row.stored_blocks <= w.valid, "stored blocks");
+  const int64_t count = int64_t{w.valid} * p.block_size;
+  require(row.window_offset + count <= int64_t{row.token_count}, "window rows");
+  const auto window_tokens = tokens.subspan(
+      row.first_token + static_cast<uint32_t>(row.window_offset), static_cast<size_t>(count));
+  require(picks_needed(row, window_tokens) <= row.head_count, "masks without a head row");
+}
+
+}  // namespace diffulex::cpu

@@ -1,0 +1,55 @@
+// One step as the CPU backend computes it: the checked plan, spelt out per row.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "backend/backend.h"
+#include "backend/cpu/attention.h"
+#include "backend/cpu/head.h"
+
+namespace diffulex::cpu {
+
+// Query rows [first, first + count) of a request, one KV head at a time.
+struct AttentionItem {
+  int32_t request;
+  int32_t first;
+  int32_t count;
+};
+
+// Buffers are sized once; load() fills them. Thread class: load() by the owner, read by all members
+// during a run.
+class Step {
+ public:
+  Step(const ArchSpec& arch, const BackendConfig& config);
+
+  // Checks every index of the plan, applies its page-table entries and fills the fields below.
+  // Throws Error(DIFFULEX_E_INTERNAL) when the plan is not sound; nothing of it is applied then.
+  void load(const wire::StepPlan& plan);
+
+  int64_t max_positions() const { return max_positions_; }
+  uint64_t bytes() const;
+
+  std::span<const RequestRow> requests;
+  std::span<const int32_t> tokens;          // [rows]
+  std::span<const int32_t> head_rows;       // ascending
+  std::vector<int32_t> row_request;         // [rows]
+  std::vector<AttentionRequest> attention;  // [requests]
+  std::vector<AttentionItem> items;
+  std::vector<HeadRow> head;  // [head rows]
+
+ private:
+  void check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
+                     uint64_t next_token, uint64_t next_head) const;
+  void check_pages(const RequestRow& row, std::span<const int32_t> pages) const;
+  void check_window(const RequestRow& row) const;
+
+  const BackendConfig config_;
+  const int vocabulary_;
+  const int64_t max_positions_;  // a row's position is below it
+  int32_t item_rows_;            // of the layer whose group is largest
+  std::vector<int32_t> tables_;  // [max_requests, max_pages_per_request], -1: not mapped
+};
+
+}  // namespace diffulex::cpu

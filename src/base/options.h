@@ -1,0 +1,54 @@
+// Options that describe themselves: one table drives parsing, checks, error texts, diffulex_*_option and the documentation.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace diffulex {
+
+enum class OptionType : int32_t { kBool = 0, kInt = 1, kFloat = 2, kString = 3 };  // DIFFULEX_OPTION_*
+
+struct OptionSpec {
+  const char* key;
+  OptionType type;
+  const char* default_value;  // as text; "" = derived, the summary says from what
+  const char* allowed;        // range or values, as text
+  const char* summary;
+  double min = 0;  // of numbers, both inclusive
+  double max = 0;
+};
+
+// Values of the options of one table. Reads give the default until a value is set.
+class OptionValues {
+ public:
+  explicit OptionValues(std::span<const OptionSpec> specs);
+
+  // Throws Error: DIFFULEX_E_UNKNOWN_OPTION, DIFFULEX_E_INVALID_ARGUMENT (mistyped, out of range, or set twice to different
+  // values within one source). owner names the table in messages, e.g. "engine" or "strategy 'multi_bd'".
+  void set(std::string_view owner, std::string_view key, std::string_view value);
+  void set_int(std::string_view owner, std::string_view key, int64_t value);
+  // Forgets which options count as set, keeping their values as the new defaults.
+  void seal();
+
+  bool is_set(std::string_view key) const;
+  bool flag(std::string_view key) const;
+  int64_t integer(std::string_view key) const;  // 0 when the default is derived
+  double number(std::string_view key) const;    // NaN when the default is derived
+  std::span<const OptionSpec> specs() const { return specs_; }
+
+ private:
+  struct Value {
+    std::string text;
+    double number = 0;
+    bool present = false;
+  };
+  size_t index_of(std::string_view key) const;
+
+  std::span<const OptionSpec> specs_;
+  std::vector<Value> values_;
+};
+
+}  // namespace diffulex

@@ -1,0 +1,216 @@
+#include "engine/engine_config.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/system.h"
+#include "model/checkpoint.h"
+
+namespace diffulex {
+namespace {
+
+constexpr int64_t kDefaultRequests = 16;
+constexpr int64_t kDefaultBatchedTokens = 512;   // rows of a step: long enough for the matrix units, short enough to stay lively
+constexpr int64_t kDefaultPageSize = 32;
+constexpr int64_t kDefaultSequences = 4;         // full-length sequences that the default cache holds
+constexpr uint64_t kDefaultCacheShare = 4;       // at most this part of the free memory
+
+constexpr OptionSpec kEngineOptions[] = {
+    {"block_size", OptionType::kInt, "", "1..256", "tokens of a diffusion block; default: the checkpoint's", 1, 256},
+    {"buffer_blocks", OptionType::kInt, "1", "1..32",
+     "blocks in flight per request; 1 decodes block by block, more denoise several blocks at once", 1,
+     decide::kMaxBufferBlocks},
+    {"page_size", OptionType::kInt, "", "1..4096, a multiple of block_size",
+     "tokens of a KV page, the unit of prefix reuse; default: 32, or block_size if that is larger", 1, 4096},
+    {"cpu_threads", OptionType::kInt, "", "1..1024",
+     "compute threads, the stepping thread included; default: one per core that the process may use", 1, 1024},
+    {"max_requests", OptionType::kInt, "16", "1..4096", "requests that run together; others wait", 1, 4096},
+    {"max_batched_tokens", OptionType::kInt, "", "max_requests * buffer_blocks * block_size and more",
+     "rows of one forward; default: 512, or that product if it is larger. Long prompts are computed in chunks of it", 1,
+     1 << 20},
+    {"max_model_len", OptionType::kInt, "", "1..the checkpoint's max_position_embeddings",
+     "prompt and output of one request, tokens; default: the checkpoint's, as far as the cache holds it", 1, 1 << 24},
+    {"max_queue", OptionType::kInt, "1024", "1..1000000", "requests that may wait; more are refused", 1, 1000000},
+    {"kv_bytes", OptionType::kInt, "", "one page and more",
+     "memory of the KV cache, bytes; default: four sequences of max_model_len, at most a quarter of the free memory", 1, 9e15},
+    {"step_log_capacity", OptionType::kInt, "256", "1..1000000", "steps that diffulex_engine_read_steps remembers", 1, 1000000},
+    {"prefix_caching", OptionType::kBool, "true", "true, false", "reuse the KV pages of equal prompt and output prefixes"},
+};
+
+// Sizes come from fields and from options of the same name; both may speak when they say the same.
+OptionValues gather_options(const diffulex_engine_config& config) {
+  OptionValues values(kEngineOptions);
+  const struct {
+    const char* key;
+    uint64_t value;
+  } fields[] = {{"block_size", config.block_size},       {"buffer_blocks", config.buffer_blocks},
+                {"page_size", config.page_size},         {"cpu_threads", config.cpu_threads},
+                {"max_requests", config.max_requests},   {"max_batched_tokens", config.max_batched_tokens},
+                {"max_model_len", config.max_model_len}, {"max_queue", config.max_queue},
+                {"kv_bytes", config.kv_bytes},           {"step_log_capacity", config.step_log_capacity}};
+  for (const auto& field : fields)
+    if (field.value != 0) values.set_int("engine", field.key, static_cast<int64_t>(field.value));
+  for (size_t i = 0; i < config.engine_option_count; ++i)
+    values.set("engine", config.engine_options[i].key, config.engine_options[i].value);
+  return values;
+}
+
+[[noreturn]] void contradiction(const char* option, std::string message) {
+  throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::move(message)).with("option", option);
+}
+
+uint64_t page_bytes(const ArchSpec& arch, int64_t page_size, DType dtype) {
+  uint64_t values = 0;
+  for (int layer = 0; layer < static_cast<int>(arch.layers.size()); ++layer)
+    values += 2 * static_cast<uint64_t>(arch.kv_size(layer));
+  return values * static_cast<uint64_t>(page_size) * size_of(dtype);
+}
+
+void resolve_blocks(const OptionValues& options, const ArchSpec& arch, EngineShape& shape) {
+  shape.block_size = static_cast<int32_t>(options.is_set("block_size") ? options.integer("block_size") : arch.block_size);
+  shape.buffer_blocks = static_cast<int32_t>(options.integer("buffer_blocks"));
+  const int64_t b = shape.block_size;
+  const int64_t page = options.is_set("page_size") ? options.integer("page_size") : (kDefaultPageSize + b - 1) / b * b;
+  if (page % b != 0)
+    contradiction("page_size", "page_size " + std::to_string(page) + " is no multiple of block_size " + std::to_string(b));
+  shape.page_size = static_cast<int32_t>(page);
+}
+
+void resolve_batch(const OptionValues& options, EngineShape& shape) {
+  const int64_t window = int64_t{shape.buffer_blocks} * shape.block_size;
+  int64_t requests = options.integer("max_requests");
+  int64_t rows = std::max(kDefaultBatchedTokens, requests * window);
+  if (options.is_set("max_batched_tokens")) {
+    rows = options.integer("max_batched_tokens");
+    if (!options.is_set("max_requests")) requests = std::clamp(rows / window, int64_t{1}, kDefaultRequests);
+    if (rows < requests * window)
+      contradiction("max_batched_tokens", "max_batched_tokens " + std::to_string(rows) + " is less than max_requests * " +
+                                              "buffer_blocks * block_size = " + std::to_string(requests * window));
+  }
+  shape.max_requests = static_cast<int32_t>(requests);
+  shape.max_batched_tokens = static_cast<int32_t>(rows);
+  shape.max_queue = static_cast<int32_t>(options.integer("max_queue"));
+}
+
+void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_dtype, uint64_t available,
+                   EngineShape& shape) {
+  const int64_t ps = shape.page_size;
+  const uint64_t bytes = page_bytes(arch, ps, kv_dtype);
+  const bool length_set = options.is_set("max_model_len");
+  int64_t length = length_set ? options.integer("max_model_len") : arch.max_positions;
+  if (length > arch.max_positions)
+    contradiction("max_model_len", "max_model_len " + std::to_string(length) + " exceeds the checkpoint's " +
+                                       std::to_string(arch.max_positions) + " positions");
+  const int64_t one = (length + ps - 1) / ps;
+  int64_t pages = 0;
+  if (options.is_set("kv_bytes")) {
+    pages = static_cast<int64_t>(static_cast<uint64_t>(options.integer("kv_bytes")) / bytes);
+    if (pages < 1 || (length_set && pages < one))
+      contradiction("kv_bytes", "kv_bytes holds " + std::to_string(pages) + " pages of " + std::to_string(bytes) +
+                                    " bytes; max_model_len needs " + std::to_string(length_set ? one : 1));
+  } else {
+    const auto affordable = static_cast<int64_t>(available / kDefaultCacheShare / bytes);
+    pages = std::min(one * std::min<int64_t>(shape.max_requests, kDefaultSequences), std::max<int64_t>(affordable, 1));
+    if (length_set) pages = std::max(pages, one);
+  }
+  pages = std::min<int64_t>(pages, INT32_MAX / ps);
+  shape.kv_pages = static_cast<int32_t>(pages);
+  shape.max_model_len = static_cast<int32_t>(std::min(length, pages * ps));
+  shape.prefix_caching = options.flag("prefix_caching");
+}
+
+DType weight_dtype(diffulex_dtype asked) {
+  switch (asked) {
+    case DIFFULEX_DTYPE_AUTO: return cpu::best_weight_dtype();
+    case DIFFULEX_DTYPE_F32: return DType::kF32;
+    case DIFFULEX_DTYPE_BF16: return DType::kBF16;
+    default: contradiction("weight_dtype", "weight_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
+  }
+}
+
+DType kv_dtype(diffulex_dtype asked, DType weights) {
+  switch (asked) {
+    case DIFFULEX_DTYPE_AUTO: return weights;
+    case DIFFULEX_DTYPE_F32: return DType::kF32;
+    case DIFFULEX_DTYPE_BF16: return DType::kBF16;
+    default: contradiction("kv_dtype", "kv_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
+  }
+}
+
+void check_fields(const diffulex_engine_config& config) {
+  if (config.model_dir == nullptr || *config.model_dir == '\0') contradiction("model_dir", "model_dir is not set");
+  if (config.flags != 0) contradiction("flags", "flags must be 0");
+  if (config.devices != nullptr && std::string_view(config.devices) != "cpu")
+    throw Error(DIFFULEX_E_DEVICE_UNAVAILABLE,
+                "device '" + std::string(config.devices) + "' is not available; this build runs on: cpu")
+        .with("device", config.devices)
+        .with("allowed", "cpu");
+  if (config.run_mode != DIFFULEX_RUN_MANUAL && config.run_mode != DIFFULEX_RUN_THREAD)
+    contradiction("run_mode", "run_mode " + std::to_string(config.run_mode) + " is neither MANUAL nor THREAD");
+  const auto check_array = [](const char* name, const diffulex_kv* items, size_t count) {
+    for (size_t i = 0; i < count; ++i)
+      if (items == nullptr || items[i].key == nullptr || items[i].value == nullptr)
+        contradiction(name, std::string(name) + "[" + std::to_string(i) + "] is NULL");
+  };
+  check_array("engine_options", config.engine_options, config.engine_option_count);
+  check_array("strategy_options", config.strategy_options, config.strategy_option_count);
+}
+
+BackendConfig backend_config(const EngineShape& shape, DType weights, DType kv, int threads) {
+  BackendConfig backend;
+  backend.max_requests = shape.max_requests;
+  backend.max_tokens = shape.max_batched_tokens;
+  backend.window_stride = shape.buffer_blocks * shape.block_size;
+  backend.max_head_rows = shape.max_requests * backend.window_stride;
+  backend.max_pages_per_request = (shape.max_model_len + shape.page_size - 1) / shape.page_size;
+  backend.page_size = shape.page_size;
+  backend.kv_pages = shape.kv_pages;
+  backend.weight_dtype = weights;
+  backend.kv_dtype = kv;
+  backend.threads = threads;
+  return backend;
+}
+
+}  // namespace
+
+std::span<const OptionSpec> engine_options() { return kEngineOptions; }
+
+EngineConfig resolve(const diffulex_engine_config& config) {
+  check_fields(config);
+  const OptionValues options = gather_options(config);
+  ArchSpec arch = read_arch(config.model_dir);
+  const Strategy& strategy = find_strategy(config.strategy != nullptr ? config.strategy : "multi_bd");
+  OptionValues strategy_options(strategy.options);
+  for (size_t i = 0; i < config.strategy_option_count; ++i)
+    strategy_options.set("strategy '" + std::string(strategy.name) + "'", config.strategy_options[i].key,
+                         config.strategy_options[i].value);
+  strategy_options.seal();
+
+  EngineShape shape;
+  const DType weights = weight_dtype(config.weight_dtype);
+  const DType kv = kv_dtype(config.kv_dtype, weights);
+  const uint64_t available = memory_available_bytes();
+  resolve_blocks(options, arch, shape);
+  resolve_batch(options, shape);
+  resolve_cache(options, arch, kv, available, shape);
+  strategy.validate(arch, shape);
+  const int threads =
+      options.is_set("cpu_threads") ? static_cast<int>(options.integer("cpu_threads")) : processor_count();
+  const BackendConfig backend = backend_config(shape, weights, kv, threads);
+  const MemoryPlan memory = cpu::plan_memory(arch, backend);
+  return EngineConfig{.model_dir = config.model_dir,
+                      .tokenizer_dir = config.tokenizer_dir != nullptr ? config.tokenizer_dir : config.model_dir,
+                      .arch = std::move(arch),
+                      .strategy = &strategy,
+                      .strategy_options = std::move(strategy_options),
+                      .shape = shape,
+                      .backend = backend,
+                      .memory = memory,
+                      .available_bytes = available,
+                      .run_mode = config.run_mode,
+                      .event_mask = config.event_mask != 0 ? config.event_mask
+                                                           : static_cast<uint32_t>(~DIFFULEX_EVENT_REVISION),
+                      .step_log_capacity = static_cast<uint32_t>(options.integer("step_log_capacity"))};
+}
+
+}  // namespace diffulex

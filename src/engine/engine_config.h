@@ -1,0 +1,34 @@
+// What the caller asked for, with every default filled in and every contradiction reported.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "backend/backend.h"
+#include "diffulex.h"
+#include "model/arch.h"
+#include "strategy/strategy.h"
+
+namespace diffulex {
+
+std::span<const OptionSpec> engine_options();  // the table behind diffulex_engine_option
+
+struct EngineConfig {
+  std::string model_dir;
+  std::string tokenizer_dir;
+  ArchSpec arch;
+  const Strategy* strategy = nullptr;
+  OptionValues strategy_options;
+  EngineShape shape;
+  BackendConfig backend;
+  MemoryPlan memory;             // bytes it will take
+  uint64_t available_bytes = 0;  // free now
+  diffulex_run_mode run_mode = DIFFULEX_RUN_MANUAL;
+  uint32_t event_mask = 0;
+  uint32_t step_log_capacity = 0;
+};
+
+// Reads metadata only. Throws Error.
+EngineConfig resolve(const diffulex_engine_config& config);
+
+}  // namespace diffulex

@@ -1,0 +1,114 @@
+#include "engine/model_runner.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace diffulex {
+namespace {
+
+constexpr size_t kPlanAlignment = 16;  // of every vector in a plan, and of the plan itself
+
+// The rows of one request that the sampler reads: masks of its ACTIVE blocks that the output limit leaves in play.
+int32_t* write_head_rows(const Request& request, int32_t first_row, int32_t* out) {
+  const decide::Window& w = request.window;
+  const int32_t b = request.block_size();
+  const int32_t* tokens = request.tokens().data() + w.left;
+  for (int slot = 0; slot < w.valid; ++slot) {
+    const decide::BlockState& block = w.blocks[slot];
+    if (block.status != decide::kActive) continue;
+    const int32_t end = std::min(b, w.limit - (w.left + slot * b));
+    for (int32_t offset = block.editable_start; offset < end; ++offset)
+      if (tokens[slot * b + offset] == request.spec.blocks.mask_token) *out++ = first_row + slot * b + offset;
+  }
+  return out;
+}
+
+}  // namespace
+
+ModelRunner::ModelRunner(Backend& backend) : backend_(backend), builder_(1 << 16, nullptr, false, kPlanAlignment) {}
+
+void ModelRunner::describe(const ScheduledRequest& scheduled, RequestRow& row) const {
+  const Request& request = *scheduled.request;
+  row.slot = static_cast<uint32_t>(request.slot);
+  row.token_count = static_cast<uint32_t>(scheduled.rows);
+  row.context_len = request.cached;
+  row.store_len = scheduled.store_len;
+  row.head_count = scheduled.window_offset < 0 ? 0 : static_cast<uint32_t>(request.head_rows());
+  row.table_offset = static_cast<uint32_t>(request.sent_pages);
+  row.page_count = static_cast<uint32_t>(request.pages.pages.size()) - row.table_offset;
+  row.window_offset = scheduled.window_offset;
+  row.stored_blocks = scheduled.stored_blocks;
+  row.attention = request.attention;
+  row.sampler = request.spec.sampler;
+  row.blocks = request.spec.blocks;
+  row.window = request.window;
+}
+
+const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule) {
+  size_t tokens = 0, heads = 0, pages = 0;
+  for (const ScheduledRequest& s : schedule.rows) {
+    tokens += static_cast<size_t>(s.rows);
+    if (s.window_offset >= 0) heads += static_cast<size_t>(s.request->head_rows());
+    pages += s.request->pages.pages.size() - static_cast<size_t>(s.request->sent_pages);
+  }
+  builder_.Clear();
+  int32_t *token_out = nullptr, *head_out = nullptr, *page_out = nullptr;
+  uint8_t* row_out = nullptr;
+  const auto vector_of = [&](size_t count, int32_t** data) {
+    builder_.ForceVectorAlignment(count, sizeof(int32_t), kPlanAlignment);
+    return builder_.CreateUninitializedVector<int32_t>(count, data);
+  };
+  // Later vectors may move the buffer: sizes first, contents through offsets afterwards.
+  const auto pages_at = vector_of(pages, &page_out);
+  const auto heads_at = vector_of(heads, &head_out);
+  const auto tokens_at = vector_of(tokens, &token_out);
+  const size_t row_bytes = schedule.rows.size() * sizeof(RequestRow);
+  builder_.ForceVectorAlignment(row_bytes, 1, kPlanAlignment);
+  const auto rows_at = builder_.CreateUninitializedVector<uint8_t>(row_bytes, &row_out);
+  builder_.Finish(wire::CreateStepPlan(builder_, step, rows_at, tokens_at, heads_at, pages_at));
+
+  auto* plan = flatbuffers::GetMutableRoot<wire::StepPlan>(builder_.GetBufferPointer());
+  const auto writable = [](const flatbuffers::Vector<int32_t>* v) {
+    return reinterpret_cast<int32_t*>(const_cast<uint8_t*>(v->Data()));
+  };
+  int32_t* token = writable(plan->tokens());
+  int32_t* head = writable(plan->head_rows());
+  int32_t* page = writable(plan->pages());
+  const int32_t *token_begin = token, *head_begin = head, *page_begin = page;
+  auto* bytes = const_cast<uint8_t*>(plan->requests()->Data());
+  for (const ScheduledRequest& s : schedule.rows) {
+    RequestRow row{};
+    row.first_token = static_cast<uint32_t>(token - token_begin);
+    row.head_begin = static_cast<uint32_t>(head - head_begin);
+    row.page_begin = static_cast<uint32_t>(page - page_begin);
+    describe(s, row);
+    const Request& request = *s.request;
+    token = std::copy_n(request.tokens().data() + request.cached, s.rows, token);
+    if (s.window_offset >= 0)
+      head = write_head_rows(request, static_cast<int32_t>(row.first_token) + s.window_offset, head);
+    page = std::copy_n(request.pages.pages.data() + row.table_offset, row.page_count, page);
+    std::memcpy(bytes, &row, sizeof(row));
+    bytes += sizeof(row);
+  }
+  return *plan;
+}
+
+StepResult ModelRunner::run(uint64_t step, const Schedule& schedule) {
+  const StepResult result = backend_.execute(build(step, schedule));
+  for (size_t i = 0; i < schedule.rows.size(); ++i) {
+    const ScheduledRequest& s = schedule.rows[i];
+    Request& request = *s.request;
+    request.sent_pages = static_cast<int32_t>(request.pages.pages.size());
+    request.forwarded_rows += static_cast<uint64_t>(s.rows);
+    const auto tokens = result.tokens.subspan(i * result.window_stride, request.window_size());
+    if (s.window_offset < 0) {
+      request.cached += s.store_len;
+      ++request.window.forwards;
+    } else {
+      request.apply(result.windows[i], tokens, s.store_len);
+    }
+  }
+  return result;
+}
+
+}  // namespace diffulex

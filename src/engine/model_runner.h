@@ -1,0 +1,35 @@
+// Turns a schedule into a step plan, has the backend execute it and hands the results to the requests.
+#pragma once
+
+#include <flatbuffers/flatbuffers.h>
+
+#include <cstdint>
+
+#include "backend/backend.h"
+#include "engine/scheduler.h"
+
+namespace diffulex {
+
+// Not thread-safe: the engine's owner thread only.
+class ModelRunner {
+ public:
+  explicit ModelRunner(Backend& backend);
+  virtual ~ModelRunner() = default;
+  ModelRunner(const ModelRunner&) = delete;
+  ModelRunner& operator=(const ModelRunner&) = delete;
+
+  // One forward for the schedule's rows. The result is valid until the next run.
+  StepResult run(uint64_t step, const Schedule& schedule);
+
+ protected:
+  // Fills the row of one request; a strategy whose kernels read other facts overrides this.
+  virtual void describe(const ScheduledRequest& scheduled, RequestRow& row) const;
+
+ private:
+  const wire::StepPlan& build(uint64_t step, const Schedule& schedule);
+
+  Backend& backend_;
+  flatbuffers::FlatBufferBuilder builder_;  // keeps its memory from step to step
+};
+
+}  // namespace diffulex

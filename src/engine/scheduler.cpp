@@ -1,0 +1,164 @@
+#include "engine/scheduler.h"
+
+#include <algorithm>
+
+#include "decide/multi_block.h"
+
+namespace diffulex {
+
+Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache) : limits_(limits), cache_(cache) {
+  for (int32_t slot = limits.max_requests; slot-- > 0;) free_slots_.push_back(slot);
+  const auto most = static_cast<size_t>(limits.max_requests);
+  running_.reserve(most);
+  schedule_.rows.reserve(most);
+  schedule_.admitted.reserve(most);
+  schedule_.preempted.reserve(most);
+}
+
+void Scheduler::add(std::unique_ptr<Request> request) { waiting_.push_back(std::move(request)); }
+
+size_t Scheduler::preempted_count() const {
+  size_t n = 0;
+  while (n < waiting_.size() && waiting_[n]->preempted) ++n;  // they stand at the front
+  return n;
+}
+
+std::vector<uint64_t> Scheduler::ids() const {
+  std::vector<uint64_t> ids;
+  for (const auto& request : running_) ids.push_back(request->id);
+  for (const auto& request : waiting_) ids.push_back(request->id);
+  return ids;
+}
+
+std::unique_ptr<Request> Scheduler::take_running(size_t index) {
+  std::unique_ptr<Request> request = std::move(running_[index]);
+  running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
+  cache_.release(request->pages);
+  free_slots_.push_back(request->slot);
+  request->drop_cache();
+  return request;
+}
+
+std::unique_ptr<Request> Scheduler::remove(uint64_t id) {
+  const auto same = [id](const std::unique_ptr<Request>& r) { return r->id == id; };
+  if (const auto at = std::find_if(running_.begin(), running_.end(), same); at != running_.end()) {
+    std::unique_ptr<Request> request = take_running(static_cast<size_t>(at - running_.begin()));
+    request->phase = Phase::kFinished;
+    return request;
+  }
+  const auto at = std::find_if(waiting_.begin(), waiting_.end(), same);
+  if (at == waiting_.end()) return nullptr;
+  std::unique_ptr<Request> request = std::move(*at);
+  waiting_.erase(at);
+  request->phase = Phase::kFinished;
+  return request;
+}
+
+// The youngest request goes back to the front of the queue. Its window is kept as it is, final but unstored blocks included:
+// the rebuild computes the positions below the window, and the first decode step stores those blocks as it would have.
+void Scheduler::preempt(size_t running_index) {
+  std::unique_ptr<Request> victim = take_running(running_index);
+  victim->phase = Phase::kWaiting;
+  victim->preempted = true;
+  ++victim->preemptions;
+  schedule_.preempted.push_back(victim.get());
+  waiting_.push_front(std::move(victim));
+}
+
+// Makes sure that running_[index] owns pages for `positions`, at the cost of younger requests, which have no part in this step
+// yet. False when even that is not enough.
+bool Scheduler::make_room(size_t index, int32_t positions) {
+  Request& request = *running_[index];
+  while (!cache_.grow(request.pages, positions)) {
+    const size_t youngest = running_.size() - 1;
+    if (youngest <= index) return false;
+    preempt(youngest);
+  }
+  return true;
+}
+
+// Gives a request with pages its rows: what is missing below the window, then the window itself.
+bool Scheduler::place(Request& request, int32_t& budget) {
+  const int32_t b = request.block_size();
+  const int32_t missing = request.window.left - request.cached;
+  ScheduledRequest row{&request, 0, 0, -1, 0};
+  row.rows = std::min(missing, budget / b * b);
+  row.store_len = row.rows;
+  if (row.rows == missing) {
+    const int32_t widest = std::min(request.window.valid + 1, request.spec.blocks.buffer_blocks) * b;
+    if (row.rows + widest <= budget) {
+      decide::open_block(request.spec.blocks, request.window, missing == 0);
+      if (request.window.valid > 0) {
+        row.window_offset = row.rows;
+        row.stored_blocks = request.to_cache_blocks();
+        row.store_len += row.stored_blocks * b;
+        row.rows += request.window_rows();
+      }
+    }
+  }
+  if (row.rows == 0) return false;
+  budget -= row.rows;
+  schedule_.rows.push_back(row);
+  return true;
+}
+
+// Admits the request at the front of the queue when its committed prefix fits, leaving one page for each running request.
+bool Scheduler::admit_front(int32_t& budget) {
+  Request& request = *waiting_.front();
+  if (free_slots_.empty() || budget < request.block_size()) return false;
+  const std::span<const int32_t> tokens = request.tokens();
+  const int32_t hits = cache_.attach_prefix(request.pages, tokens, request.window.left);
+  const int32_t positions = request.window.left + request.to_cache_blocks() * request.block_size();
+  const auto reserve = static_cast<int32_t>(running_.size());
+  const bool fits = cache_.missing(request.pages, positions) + reserve <= cache_.free_pages();
+  if (!fits || !cache_.grow(request.pages, positions)) {
+    cache_.release(request.pages);
+    return false;
+  }
+  request.slot = free_slots_.back();
+  free_slots_.pop_back();
+  request.cached = hits;
+  request.prefix_hits = hits;
+  request.phase = Phase::kRunning;
+  request.preempted = false;
+  running_.push_back(std::move(waiting_.front()));
+  waiting_.pop_front();
+  schedule_.admitted.push_back(&request);
+  place(request, budget);
+  return true;
+}
+
+const Schedule& Scheduler::schedule() {
+  schedule_.rows.clear();
+  schedule_.admitted.clear();
+  schedule_.preempted.clear();
+  int32_t budget = limits_.max_batched_tokens;
+  // Decoding first: the budget holds a full window for every running request, so none of them waits for a prompt.
+  for (size_t i = 0; i < running_.size(); ++i) {
+    Request& request = *running_[i];
+    if (!request.prefilled()) continue;
+    const int32_t stored = request.to_cache_blocks() * request.block_size();
+    if (make_room(i, request.window.left + stored)) place(request, budget);
+  }
+  // Prompts and rebuilds own their pages since admission.
+  for (const std::unique_ptr<Request>& request : running_)
+    if (!request->prefilled()) place(*request, budget);
+  if (schedule_.rows.empty() && running_.size() > 1) preempt(running_.size() - 1);
+  while (!waiting_.empty() && schedule_.preempted.empty() && admit_front(budget)) {
+  }
+  return schedule_;
+}
+
+void Scheduler::settle(std::vector<std::unique_ptr<Request>>& finished) {
+  for (const ScheduledRequest& row : schedule_.rows) {
+    Request& request = *row.request;
+    cache_.publish(request.pages, request.tokens(), request.cached);
+  }
+  for (size_t i = running_.size(); i-- > 0;) {
+    if (running_[i]->window.finish == decide::kRunning) continue;
+    running_[i]->phase = Phase::kFinished;
+    finished.push_back(take_running(i));
+  }
+}
+
+}  // namespace diffulex

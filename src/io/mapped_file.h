@@ -1,0 +1,36 @@
+// A whole file mapped read-only. Shrinking the file while it is mapped is the caller's fault.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace diffulex {
+
+class MappedFile {
+ public:
+  // Throws Error(DIFFULEX_E_IO) for anything but a readable regular file. An empty file is an empty
+  // range.
+  explicit MappedFile(const std::string& path);
+  ~MappedFile();
+  MappedFile(MappedFile&& other) noexcept;
+  MappedFile& operator=(MappedFile&& other) noexcept;
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::string& path() const noexcept { return path_; }
+  std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+  std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
+
+  // Hints only: a system that ignores them changes nothing but speed.
+  void advise_sequential() const noexcept;
+  void release_pages() const noexcept;  // the next read comes from the page cache or the disk
+
+ private:
+  std::string path_;
+  std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace diffulex

@@ -1,0 +1,55 @@
+#include "strategy/templates/multi_block/multi_block.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+
+namespace diffulex::multi_block {
+
+int32_t fill_count(double threshold, int32_t block_size) {
+  int32_t filled = 0;
+  while (static_cast<double>(filled) / block_size < threshold) ++filled;
+  return filled;
+}
+
+decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler, const EngineShape& shape,
+                                  const OptionValues& options) {
+  const double accept = options.number("accept_threshold");
+  decide::MultiBlockParams p{};
+  p.block_size = shape.block_size;
+  p.buffer_blocks = shape.buffer_blocks;
+  p.mask_token = arch.mask_token;
+  p.add_block_fill = fill_count(options.number("add_block_threshold"), shape.block_size);
+  p.semi_fill = fill_count(options.number("semi_complete_threshold"), shape.block_size);
+  p.accept_threshold = std::isnan(accept) ? arch.accept_threshold : static_cast<float>(accept);
+  p.force_always = sampler.force_always ? 1 : 0;
+  return p;
+}
+
+std::unique_ptr<Request> make_request(uint64_t id, RequestSpec spec, std::shared_ptr<RequestRecord> record) {
+  return std::make_unique<Request>(id, std::move(spec), std::move(record));
+}
+
+std::unique_ptr<KvCacheManager> make_cache_manager(const EngineShape& shape) {
+  return std::make_unique<KvCacheManager>(shape.kv_pages, shape.page_size, shape.prefix_caching);
+}
+
+std::unique_ptr<Scheduler> make_scheduler(const EngineShape& shape, KvCacheManager& cache) {
+  return std::make_unique<Scheduler>(SchedulerLimits{shape.max_requests, shape.max_batched_tokens}, cache);
+}
+
+std::unique_ptr<ModelRunner> make_runner(Backend& backend) { return std::make_unique<ModelRunner>(backend); }
+
+decide::AttentionRule block_causal(const Request& request) {
+  const int32_t b = request.block_size();
+  const auto prompt_len = static_cast<int32_t>(request.spec.prompt.size());
+  decide::AttentionRule rule{};
+  rule.mode = decide::kBlockCausal;
+  rule.granularity = b;
+  rule.prompt_len = prompt_len;
+  rule.padded_len = (prompt_len + b - 1) / b * b;
+  return rule;
+}
+
+}  // namespace diffulex::multi_block

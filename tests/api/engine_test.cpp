@@ -1,0 +1,429 @@
+// What a program sees of an engine: streams, reads, canvases, limits, prefix reuse, threads, misuse.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <set>
+#include <thread>
+
+#include "session.h"
+
+namespace diffulex_tests {
+namespace {
+
+const char* const kQuestion = "Sort these numbers from smallest to largest: 41, 7, 93, 12, 66";
+const char* const kAnswer = "7, 12, 41, 66, 93";
+
+std::string question(const Session& session) { return session.chat({{"user", kQuestion}}); }
+
+TEST(Engine, InfoTellsWhatRuns) {
+  Session session(Options{{"buffer_blocks", "2"}, {"cpu_threads", "1"}});
+  ASSERT_NE(session.engine, nullptr) << session.failure.message;
+  diffulex_engine_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(diffulex_engine_get_info(session.engine, &info, nullptr), DIFFULEX_OK);
+  EXPECT_EQ(info.vocab_size, 1024);
+  EXPECT_EQ(info.eos_token, 1022);
+  EXPECT_EQ(info.mask_token, 1023);
+  EXPECT_EQ(info.block_size, 8u);
+  EXPECT_EQ(info.buffer_blocks, 2u);
+  EXPECT_EQ(info.page_size, 32u);
+  EXPECT_EQ(info.max_model_len, 2048u);
+  EXPECT_EQ(info.cpu_threads, 1u);
+  EXPECT_STREQ(info.family, "sdar");
+  EXPECT_STREQ(info.architecture, "SDARForCausalLM");
+  EXPECT_STREQ(info.strategy, "multi_bd");
+  EXPECT_STREQ(info.device, "cpu");
+  EXPECT_NE(std::strlen(info.kernels), 0u);
+}
+
+TEST(Engine, CommittedTextOnlyGrows) {
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  ASSERT_NE(session.engine, nullptr);
+  const auto params = params_of(200);
+  const diffulex_request_id id = session.submit_text(question(session), &params);
+  std::string text;
+  std::vector<diffulex_token> tokens;
+  while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) {
+    const auto now = session.tokens(id);
+    ASSERT_GE(now.size(), tokens.size());
+    EXPECT_TRUE(std::equal(tokens.begin(), tokens.end(), now.begin()));
+    EXPECT_EQ(std::count(now.begin(), now.end(), 1023), 0);
+    tokens = now;
+    const std::string read = session.text(id);
+    EXPECT_EQ(read.compare(0, text.size(), text), 0);
+    text = read;
+  }
+  EXPECT_EQ(text, kAnswer);
+  EXPECT_EQ(tokens.back(), 1022);  // the end token is a token, but no text
+  const auto info = session.info(id);
+  EXPECT_EQ(info.finish, DIFFULEX_FINISH_EOS);
+  EXPECT_EQ(info.stop_index, static_cast<int32_t>(tokens.size()) - 1);
+  EXPECT_LE(info.queued_ns, info.prefill_ns);
+  EXPECT_LE(info.prefill_ns, info.first_commit_ns);
+  EXPECT_LE(info.first_commit_ns, info.end_ns);
+  // Reading piecewise gives the same, and the end is told.
+  std::string pieces;
+  diffulex_status status = DIFFULEX_OK;
+  while (status == DIFFULEX_OK) {
+    char piece[3];
+    size_t size = 0;
+    status = diffulex_request_read_text(session.engine, id, pieces.size(), piece, sizeof(piece), &size, nullptr);
+    pieces.append(piece, size);
+  }
+  EXPECT_EQ(status, DIFFULEX_S_END);
+  EXPECT_EQ(pieces, text);
+}
+
+TEST(Engine, EventsAddUp) {
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}}, [](auto& config) { config.event_mask = 0xffff; });
+  ASSERT_NE(session.engine, nullptr);
+  auto params = params_of(100);
+  params.user_tag = 77;
+  const diffulex_request_id id = session.submit_text(question(session), &params);
+  uint32_t committed = 0;
+  int started = 0, finished = 0, revisions = 0;
+  const auto drain = [&] {
+    for (const diffulex_event& event : session.events()) {
+      EXPECT_EQ(event.request, id);
+      EXPECT_EQ(event.user_tag, 77u);
+      EXPECT_EQ(finished, 0) << "nothing follows the end";
+      started += event.type == DIFFULEX_EVENT_STARTED ? 1 : 0;
+      revisions += event.type == DIFFULEX_EVENT_REVISION ? 1 : 0;
+      if (event.type == DIFFULEX_EVENT_COMMIT) committed += event.committed_delta;
+      if (event.type != DIFFULEX_EVENT_FINISHED) continue;
+      ++finished;
+      EXPECT_EQ(event.finish, DIFFULEX_FINISH_EOS);
+      EXPECT_EQ(event.committed_len, committed);
+    }
+  };
+  while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) drain();
+  drain();
+  EXPECT_EQ(started, 1);
+  EXPECT_EQ(finished, 1);
+  EXPECT_GT(revisions, 1);
+  EXPECT_EQ(committed, session.tokens(id).size());
+}
+
+TEST(Engine, UnreadEventsAreMerged) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  const diffulex_request_id id = session.submit_text(question(session));
+  session.run();
+  const auto events = session.events();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[0].type, DIFFULEX_EVENT_STARTED);
+  EXPECT_EQ(events[1].type, DIFFULEX_EVENT_COMMIT);
+  EXPECT_EQ(events[1].committed_delta, session.tokens(id).size());
+  EXPECT_EQ(events[2].type, DIFFULEX_EVENT_FINISHED);
+  // One at a time: nothing is lost when the caller's array is small.
+  session.submit_text(question(session));
+  session.run();
+  std::vector<diffulex_event_type> kinds;
+  diffulex_event event;
+  size_t count = 0;
+  while (diffulex_engine_wait(session.engine, &event, sizeof(event), 1, &count, 0, nullptr) == DIFFULEX_OK)
+    kinds.push_back(event.type);
+  EXPECT_EQ(kinds, (std::vector<diffulex_event_type>{DIFFULEX_EVENT_STARTED, DIFFULEX_EVENT_COMMIT, DIFFULEX_EVENT_FINISHED}));
+}
+
+TEST(Engine, CanvasShowsTheDenoising) {
+  Session session(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  ASSERT_NE(session.engine, nullptr);
+  const auto params = params_of(200, DIFFULEX_REQUEST_TRACK_SLOTS);
+  const diffulex_request_id id =
+      session.submit_text(session.chat({{"user", "Continue the story: Near the park lived Anna the fox and Ben the owl. On a "
+                                                 "rainy day Anna found a red kite."}}),
+                          &params);
+  std::vector<diffulex_slot> slots(512), before;
+  std::vector<diffulex_block> blocks(64);
+  diffulex_snapshot snapshot{};
+  bool several_active = false, scored = false;
+  while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) {
+    snapshot.struct_size = sizeof(snapshot);
+    ASSERT_EQ(diffulex_request_snapshot(session.engine, id, &snapshot, slots.data(), sizeof(diffulex_slot), slots.size(),
+                                        blocks.data(), sizeof(diffulex_block), blocks.size(), nullptr),
+              DIFFULEX_OK);
+    ASSERT_EQ(snapshot.slot_count, snapshot.block_count * 8);
+    ASSERT_EQ(snapshot.first_position, snapshot.prompt_len / 8 * 8);
+    const auto committed = session.tokens(id);
+    uint32_t active = 0;
+    for (uint32_t i = 0; i < snapshot.slot_count; ++i) {
+      const uint32_t position = snapshot.first_position + i;
+      const diffulex_slot& slot = slots[i];
+      EXPECT_EQ((slot.flags & DIFFULEX_SLOT_PROMPT) != 0, position < snapshot.prompt_len);
+      EXPECT_EQ(slot.state == DIFFULEX_SLOT_EMPTY, slot.token < 0);
+      if (position >= snapshot.prompt_len && position - snapshot.prompt_len < committed.size()) {
+        EXPECT_EQ(slot.state, DIFFULEX_SLOT_COMMITTED);
+        EXPECT_EQ(slot.token, committed[position - snapshot.prompt_len]);
+      }
+      if (i < before.size() && before[i].token >= 0) {
+        EXPECT_EQ(slot.token, before[i].token);
+        EXPECT_EQ(slot.flags & DIFFULEX_SLOT_CHANGED, 0);
+      } else if (slot.token >= 0 && position >= snapshot.prompt_len) {
+        EXPECT_NE(slot.flags & DIFFULEX_SLOT_REVEALED, 0);
+        EXPECT_GT(slot.confidence, 0.0f);
+        EXPECT_LE(slot.confidence, 1.0001f);
+      }
+      scored |= slot.token < 0 && slot.entropy > 0;
+    }
+    for (uint32_t i = 0; i < snapshot.block_count; ++i) active += blocks[i].state == DIFFULEX_BLOCK_ACTIVE ? 1 : 0;
+    several_active |= active > 1;
+    before.assign(slots.begin(), slots.begin() + snapshot.slot_count);
+  }
+  EXPECT_TRUE(several_active);
+  EXPECT_TRUE(scored);
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_EOS);
+}
+
+TEST(Engine, LimitsCountOutputTokens) {
+  for (const int buffer : {1, 3}) {
+    Session session(Options{{"buffer_blocks", std::to_string(buffer)}, {"max_model_len", "64"}});
+    ASSERT_NE(session.engine, nullptr) << session.failure.message;
+    for (const uint32_t limit : {1u, 5u, 8u, 13u}) {
+      const auto params = params_of(limit, DIFFULEX_REQUEST_IGNORE_EOS);
+      const diffulex_request_id id = session.submit({1021, 304, 198, 500, 400}, &params);
+      session.run();
+      EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_MAX_TOKENS);
+      EXPECT_EQ(session.tokens(id).size(), limit);
+    }
+    const auto params = params_of(1000, DIFFULEX_REQUEST_IGNORE_EOS);
+    const diffulex_request_id id = session.submit({1021, 304, 198, 500, 400}, &params);
+    session.run();
+    EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_CONTEXT);
+    EXPECT_EQ(session.tokens(id).size(), 59u);
+    auto few = params_of(1000, DIFFULEX_REQUEST_IGNORE_EOS);
+    few.max_steps = 3;
+    const diffulex_request_id short_id = session.submit({1021, 304, 198, 500, 400}, &few);
+    session.run();
+    EXPECT_EQ(session.info(short_id).finish, DIFFULEX_FINISH_MAX_STEPS);
+    EXPECT_EQ(session.info(short_id).steps, 3u);
+    const auto tokens = session.tokens(short_id);
+    EXPECT_EQ(std::count(tokens.begin(), tokens.end(), 1023), 0);
+  }
+}
+
+TEST(Engine, StopTokensEndTheOutput) {
+  Session session({}, {{"accept_threshold", "0.9"}});
+  ASSERT_NE(session.engine, nullptr);
+  const diffulex_request_id whole = session.submit_text(question(session));
+  session.run();
+  const auto all = session.tokens(whole);
+  auto params = params_of(100);
+  const diffulex_token stop = all[3];
+  params.stop_tokens = &stop;
+  params.stop_token_count = 1;
+  const diffulex_request_id id = session.submit_text(question(session), &params);
+  session.run();
+  const auto cut = session.tokens(id);
+  const auto first = std::find(all.begin(), all.end(), stop) - all.begin();
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_STOP_TOKEN);
+  EXPECT_EQ(cut, (std::vector<diffulex_token>(all.begin(), all.begin() + first + 1)));
+}
+
+// A second request with the same prompt and a second turn of a conversation forward only what the cache lacks.
+TEST(Engine, PrefixCachingForwardsOnlyWhatIsNew) {
+  Session session(Options{{"page_size", "8"}, {"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}});
+  ASSERT_NE(session.engine, nullptr);
+  const std::string prompt = question(session);
+  const diffulex_request_id cold = session.submit_text(prompt);
+  session.run();
+  const diffulex_request_id warm = session.submit_text(prompt);
+  session.run();
+  const auto a = session.info(cold), b = session.info(warm);
+  const uint32_t aligned = a.prompt_len / 8 * 8;
+  EXPECT_EQ(a.cached_len, 0u);
+  EXPECT_EQ(b.cached_len, aligned);
+  EXPECT_EQ(a.forwarded_tokens - b.forwarded_tokens, aligned);
+  EXPECT_EQ(session.tokens(cold), session.tokens(warm));
+
+  const std::string second = session.chat({{"user", kQuestion}, {"assistant", session.text(cold)}, {"user", "Sort the list: 9, 3, 5"}});
+  const diffulex_request_id turn = session.submit_text(second);
+  session.run();
+  const auto c = session.info(turn);
+  // Everything up to the block that holds the end token was stored while the first turn was decoded.
+  const uint32_t stored = (a.prompt_len + a.committed_len - 1) / 8 * 8;
+  EXPECT_EQ(c.cached_len, stored);
+
+  // The same turn without any cache computes exactly the cached positions more.
+  const auto params = params_of(512, DIFFULEX_REQUEST_NO_CACHE);
+  const diffulex_request_id fresh = session.submit_text(second, &params);
+  session.run();
+  EXPECT_EQ(session.info(fresh).cached_len, 0u);
+  EXPECT_EQ(session.info(fresh).forwarded_tokens - c.forwarded_tokens, stored);
+  EXPECT_EQ(session.tokens(fresh), session.tokens(turn));
+  EXPECT_EQ(session.stats().cached_tokens, uint64_t{aligned} + stored);
+}
+
+TEST(Engine, SaltsKeepPrefixesApart) {
+  Session session(Options{{"page_size", "8"}});
+  ASSERT_NE(session.engine, nullptr);
+  const std::string prompt = question(session);
+  auto params = params_of(100);
+  params.cache_salt = "tenant a";
+  session.submit_text(prompt, &params);
+  session.run();
+  params.cache_salt = "tenant b";
+  const diffulex_request_id other = session.submit_text(prompt, &params);
+  session.run();
+  EXPECT_EQ(session.info(other).cached_len, 0u);
+  const diffulex_request_id same = session.submit_text(prompt, &params);
+  session.run();
+  EXPECT_GT(session.info(same).cached_len, 0u);
+}
+
+TEST(Engine, OutputsDoNotDependOnPagesThreadsMemoryOrCompany) {
+  std::set<std::vector<diffulex_token>> outputs;
+  const std::vector<Options> variants = {
+      {{"page_size", "8"}, {"cpu_threads", "1"}},
+      {{"page_size", "16"}, {"cpu_threads", "2"}},
+      {{"page_size", "64"}, {"prefix_caching", "false"}},
+      {{"page_size", "8"}, {"max_batched_tokens", "16"}, {"max_requests", "1"}},         // prompts in small chunks
+      {{"page_size", "8"}, {"max_model_len", "200"}, {"kv_bytes", "1474560"}},  // preemption
+  };
+  for (const Options& variant : variants) {
+    Options options = variant;
+    options.emplace_back("buffer_blocks", "2");
+    Session session(options, {{"accept_threshold", "0.9"}}, [](auto& config) { config.weight_dtype = DIFFULEX_DTYPE_F32; });
+    ASSERT_NE(session.engine, nullptr) << session.failure.message;
+    const auto params = params_of(100);
+    std::vector<diffulex_request_id> ids;
+    for (int i = 0; i < 6; ++i) ids.push_back(session.submit_text(question(session), &params));
+    session.run();
+    for (const diffulex_request_id id : ids) outputs.insert(session.tokens(id));
+  }
+  EXPECT_EQ(outputs.size(), 1u);
+}
+
+TEST(Engine, SeedsReproduceSampledOutputs) {
+  const auto run = [](uint64_t seed, int company) {
+    Session session(Options{{"buffer_blocks", "2"}}, {{"accept_threshold", "0"}}, [](auto& config) { config.weight_dtype = DIFFULEX_DTYPE_F32; });
+    auto params = params_of(60);
+    params.temperature = 8.0f;
+    params.top_k = 50;
+    params.top_p = 0.999f;
+    params.seed = seed;
+    for (int i = 0; i < company; ++i) session.submit({1021, 304, 198, 500});
+    const diffulex_request_id id = session.submit_text(question(session), &params);
+    session.run();
+    return session.tokens(id);
+  };
+  EXPECT_EQ(run(1, 0), run(1, 3));
+  EXPECT_NE(run(1, 0), run(2, 0));
+}
+
+TEST(Engine, AbortKeepsWhatWasCommitted) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  const auto params = params_of(300, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id id = session.submit_text(question(session), &params);
+  for (int i = 0; i < 8; ++i) ASSERT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_OK);
+  const auto tokens = session.tokens(id);
+  EXPECT_FALSE(tokens.empty());
+  EXPECT_EQ(diffulex_request_abort(session.engine, id), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_request_abort(session.engine, id), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_S_IDLE);
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_ABORTED);
+  EXPECT_EQ(session.tokens(id), tokens);
+  EXPECT_EQ(session.stats().kv_pages_free, session.stats().kv_pages_total);
+  EXPECT_EQ(diffulex_request_release(session.engine, id), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_request_release(session.engine, id), DIFFULEX_E_NOT_FOUND);
+  diffulex_request_info info{};
+  info.struct_size = sizeof(info);
+  EXPECT_EQ(diffulex_request_get_info(session.engine, id, &info, nullptr), DIFFULEX_E_NOT_FOUND);
+  EXPECT_NE(session.submit_text(question(session)), id);  // ids are never used again
+}
+
+TEST(Engine, ThreadModeServesManyThreads) {
+  Session session(Options{{"buffer_blocks", "2"}}, {{"accept_threshold", "0.9"}},
+                  [](auto& config) { config.run_mode = DIFFULEX_RUN_THREAD; });
+  ASSERT_NE(session.engine, nullptr);
+  EXPECT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_E_INVALID_STATE);
+  ASSERT_EQ(diffulex_engine_start(session.engine, nullptr), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_engine_start(session.engine, nullptr), DIFFULEX_E_INVALID_STATE);
+  const std::string prompt = question(session);
+  constexpr int kThreads = 4, kEach = 5;
+  std::atomic<int> finished{0};
+  std::thread pump([&] {
+    while (finished < kThreads * kEach)
+      for (const diffulex_event& event : session.events(100)) finished += event.type == DIFFULEX_EVENT_FINISHED ? 1 : 0;
+  });
+  std::vector<std::thread> clients;
+  std::vector<std::vector<diffulex_request_id>> ids(kThreads);
+  for (int t = 0; t < kThreads; ++t)
+    clients.emplace_back([&, t] {
+      for (int i = 0; i < kEach; ++i) {
+        diffulex_request_id id = 0;
+        EXPECT_EQ(diffulex_request_submit_text(session.engine, prompt.data(), prompt.size(), nullptr, &id, nullptr), DIFFULEX_OK);
+        ids[static_cast<size_t>(t)].push_back(id);
+        diffulex_request_info info{};
+        info.struct_size = sizeof(info);
+        EXPECT_EQ(diffulex_request_get_info(session.engine, id, &info, nullptr), DIFFULEX_OK);
+      }
+    });
+  for (std::thread& client : clients) client.join();
+  pump.join();
+  for (const auto& list : ids)
+    for (const diffulex_request_id id : list) EXPECT_EQ(session.text(id), kAnswer);
+  EXPECT_EQ(diffulex_engine_stop(session.engine, 1, nullptr), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_engine_stop(session.engine, 1, nullptr), DIFFULEX_E_INVALID_STATE);
+  // It can be started again, and stopped in the middle of the work.
+  ASSERT_EQ(diffulex_engine_start(session.engine, nullptr), DIFFULEX_OK);
+  const auto params = params_of(1500, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id id = session.submit_text(prompt, &params);
+  EXPECT_EQ(diffulex_engine_stop(session.engine, 0, nullptr), DIFFULEX_OK);
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_ABORTED);
+}
+
+TEST(Engine, InterruptWakesAWaiter) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  std::atomic<bool> waiting{false}, woken{false};
+  std::thread waiter([&] {
+    diffulex_event event;
+    size_t count = 0;
+    waiting = true;
+    EXPECT_EQ(diffulex_engine_wait(session.engine, &event, sizeof(event), 1, &count, -1, nullptr), DIFFULEX_S_TIMEOUT);
+    woken = true;
+  });
+  while (!waiting) std::this_thread::yield();
+  while (!woken) {
+    diffulex_engine_interrupt(session.engine);
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  waiter.join();
+}
+
+TEST(Engine, TwoEnginesInOneProcess) {
+  Session a(Options{{"buffer_blocks", "1"}}, {{"accept_threshold", "0.9"}}), b(Options{{"buffer_blocks", "4"}}, {{"accept_threshold", "0.9"}});
+  ASSERT_NE(a.engine, nullptr);
+  ASSERT_NE(b.engine, nullptr);
+  const diffulex_request_id ia = a.submit_text(question(a)), ib = b.submit_text(question(b));
+  std::thread other([&] { b.run(); });
+  a.run();
+  other.join();
+  EXPECT_EQ(a.text(ia), kAnswer);
+  EXPECT_EQ(b.text(ib), kAnswer);
+}
+
+TEST(Engine, StepsAreRemembered) {
+  Session session(Options{{"step_log_capacity", "4"}});
+  ASSERT_NE(session.engine, nullptr);
+  session.submit_text(question(session));
+  session.run();
+  const auto stats = session.stats();
+  std::vector<diffulex_step_stats> steps(16);
+  size_t count = 0;
+  ASSERT_EQ(diffulex_engine_read_steps(session.engine, 0, steps.data(), sizeof(steps[0]), steps.size(), &count, nullptr), DIFFULEX_OK);
+  ASSERT_EQ(count, 4u);
+  EXPECT_EQ(steps[3].step + 1, stats.steps);
+  for (size_t i = 0; i < count; ++i) {
+    EXPECT_EQ(steps[i].step, stats.steps - 4 + i);
+    EXPECT_GT(steps[i].rows, 0u);
+    EXPECT_LE(steps[i].forward_ns, steps[i].duration_ns);
+  }
+}
+
+}  // namespace
+}  // namespace diffulex_tests

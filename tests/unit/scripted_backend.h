@@ -1,0 +1,135 @@
+// A backend without a model: every pick is scripted, and a shadow of the KV cache checks each read. A slot remembers which tokens
+// its keys were computed from; under block-causal attention that is everything up to the end of the position's block.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "backend/backend.h"
+#include "decide/multi_block.h"
+
+namespace diffulex::testing {
+
+class ScriptedBackend : public Backend {
+ public:
+  // step, position -> pick
+  using Script = std::function<decide::Pick(uint64_t step, const RequestRow& row, int32_t position)>;
+
+  ScriptedBackend(int page_size, int max_requests, Script script)
+      : page_size_(page_size), tables_(static_cast<size_t>(max_requests)), script_(std::move(script)) {}
+
+  StepResult execute(const wire::StepPlan& plan) override {
+    windows_.clear();
+    tokens_.clear();
+    picks_.clear();
+    rows = std::vector<RequestRow>(reinterpret_cast<const RequestRow*>(plan.requests()->Data()),
+                                   reinterpret_cast<const RequestRow*>(plan.requests()->Data() + plan.requests()->size()));
+    input.assign(plan.tokens()->begin(), plan.tokens()->end());
+    for (const RequestRow& row : rows) {
+      update_table(plan, row);
+      check_reads(row);
+    }
+    for (const RequestRow& row : rows) store(row);
+    for (const RequestRow& row : rows) decide(plan, row);
+    StepResult result;
+    result.windows = windows_;
+    result.tokens = tokens_;
+    result.window_stride = rows.empty() ? 0 : stride(rows.front());
+    result.picks = picks_;
+    return result;
+  }
+
+  MemoryPlan memory() const override { return {}; }
+  std::string kernels() const override { return "scripted"; }
+
+  // Of the last step.
+  std::vector<RequestRow> rows;
+  std::vector<int32_t> input;
+  uint64_t stored_slots = 0;  // in all steps
+
+  const std::vector<int32_t>& table(uint32_t slot) const { return tables_[slot]; }
+
+ private:
+  static size_t stride(const RequestRow& row) {
+    return static_cast<size_t>(row.blocks.buffer_blocks) * static_cast<size_t>(row.blocks.block_size);
+  }
+
+  void update_table(const wire::StepPlan& plan, const RequestRow& row) {
+    std::vector<int32_t>& table = tables_[row.slot];
+    table.resize(row.table_offset);
+    for (uint32_t i = 0; i < row.page_count; ++i)
+      table.push_back(plan.pages()->Get(row.page_begin + i));
+    // The request's tokens, as far as its plans have shown them; a fresh table is a fresh request. -1: not seen yet.
+    std::vector<int32_t>& sequence = sequences_[row.slot];
+    if (row.table_offset == 0) sequence.clear();
+    sequence.resize(static_cast<size_t>(row.context_len) + row.token_count, -1);
+    for (uint32_t i = 0; i < row.token_count; ++i)
+      sequence[static_cast<size_t>(row.context_len) + i] = input[row.first_token + i];
+  }
+
+  void store(const RequestRow& row) {
+    const int32_t b = row.blocks.block_size;
+    for (int32_t i = 0; i < row.store_len; ++i) {
+      const int32_t p = row.context_len + i;
+      const int32_t block_end = (p / b + 1) * b;
+      ASSERT_LT(static_cast<size_t>(p / page_size_), tables_[row.slot].size()) << "no page for a stored position";
+      const int64_t key = int64_t{tables_[row.slot][p / page_size_]} * page_size_ + p % page_size_;
+      const auto& sequence = sequences_[row.slot];
+      ASSERT_LE(static_cast<size_t>(block_end), sequence.size());
+      shadow_[key] = std::vector<int32_t>(sequence.begin(), sequence.begin() + block_end);
+      ++stored_slots;
+    }
+  }
+
+  // Every cached position holds keys of exactly this request's tokens up to the end of its block (invariant I16).
+  void check_reads(const RequestRow& row) {
+    const int32_t b = row.blocks.block_size;
+    auto& sequence = sequences_[row.slot];
+    for (int32_t p = 0; p < row.context_len; ++p) {
+      const int64_t key = int64_t{tables_[row.slot][p / page_size_]} * page_size_ + p % page_size_;
+      const auto at = shadow_.find(key);
+      ASSERT_NE(at, shadow_.end()) << "position " << p << " was never stored";
+      const size_t end = static_cast<size_t>((p / b + 1) * b);
+      ASSERT_EQ(at->second.size(), end);
+      for (size_t i = 0; i < end; ++i) {
+        if (sequence[i] == -1) sequence[i] = at->second[i];  // known from a shared page only
+        ASSERT_EQ(at->second[i], sequence[i]) << "position " << p << " was computed from other tokens";
+      }
+    }
+  }
+
+  void decide(const wire::StepPlan& plan, const RequestRow& row) {
+    decide::Window window = row.window;
+    std::vector<int32_t> tokens(stride(row), row.blocks.mask_token);
+    std::vector<decide::Pick> picks;
+    for (uint32_t i = 0; i < row.head_count; ++i) {
+      const int32_t r = plan.head_rows()->Get(row.head_begin + i) - static_cast<int32_t>(row.first_token);
+      EXPECT_EQ(input[row.first_token + static_cast<uint32_t>(r)], row.blocks.mask_token);
+      picks.push_back(script_(plan.step(), row, row.context_len + r));
+    }
+    if (row.window_offset >= 0) {
+      const uint32_t first = row.first_token + static_cast<uint32_t>(row.window_offset);
+      for (int i = 0; i < window.valid * row.blocks.block_size; ++i) tokens[i] = input[first + static_cast<uint32_t>(i)];
+      decide::multi_block_step(row.blocks, window, tokens.data(), picks.data(), row.stored_blocks);
+    } else {
+      ++window.forwards;
+    }
+    windows_.push_back(window);
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+    picks_.insert(picks_.end(), picks.begin(), picks.end());
+  }
+
+  int page_size_;
+  std::vector<std::vector<int32_t>> tables_;
+  std::map<uint32_t, std::vector<int32_t>> sequences_;
+  std::map<int64_t, std::vector<int32_t>> shadow_;  // cache slot -> tokens its keys depend on
+  Script script_;
+  std::vector<decide::Window> windows_;
+  std::vector<int32_t> tokens_;
+  std::vector<decide::Pick> picks_;
+};
+
+}  // namespace diffulex::testing

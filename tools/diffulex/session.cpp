@@ -1,0 +1,178 @@
+#include "session.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "terminal.h"
+
+namespace diffulex_command {
+namespace {
+
+// A bar on stderr, drawn over itself.
+int32_t show_progress(const diffulex_progress* progress, void*) {
+  constexpr int kWidth = 30;
+  const int filled = static_cast<int>(progress->fraction * kWidth);
+  std::string bar;
+  for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
+  std::fprintf(stderr, "\r\x1b[Kloading %s %3d %%", bar.c_str(), static_cast<int>(progress->fraction * 100));
+  if (progress->fraction >= 1) std::fprintf(stderr, "\r\x1b[K");
+  return interrupted() ? 1 : 0;
+}
+
+diffulex_dtype dtype_of(const std::string& name) {
+  if (name == "f32") return DIFFULEX_DTYPE_F32;
+  return name == "bf16" ? DIFFULEX_DTYPE_BF16 : DIFFULEX_DTYPE_AUTO;
+}
+
+}  // namespace
+
+void check(diffulex_status status, diffulex_error* const& error) {
+  if (status >= 0) return;
+  std::string message = diffulex_error_message(error);
+  if (message.empty()) message = diffulex_status_name(status);
+  diffulex_error_free(error);
+  throw Failure(message);
+}
+
+void EngineOptions::add_to(CLI::App& app, bool model_required) {
+  auto* m = app.add_option("-m,--model", model, "Hugging Face checkpoint directory");
+  if (model_required) m->required();
+  app.add_option("--strategy", strategy, "decoding strategy (default: the model family's)");
+  app.add_option("--dtype", dtype, "compute type of the weights")->check(CLI::IsMember({"auto", "f32", "bf16"}));
+  app.add_option("--block-size", block_size, "tokens of a diffusion block (default: the checkpoint's)");
+  app.add_option("--buffer-blocks", buffer_blocks, "blocks denoised at once (default: the library's)");
+  app.add_option("--threads", threads, "compute threads (default: one per core)");
+  app.add_option("--set", engine_set, "engine option key=value; see 'inspect'")->allow_extra_args(false);
+  app.add_option("--strategy-set", strategy_set, "strategy option key=value; see 'inspect'")->allow_extra_args(false);
+  app.add_flag("-q,--quiet", quiet, "no progress bar, no status lines");
+}
+
+void SamplingOptions::add_to(CLI::App& app) {
+  app.add_option("--max-tokens", max_tokens, "output tokens at most")->capture_default_str();
+  app.add_option("--temperature", temperature, "0 = greedy")->capture_default_str();
+  app.add_option("--top-k", top_k, "keep the k most probable tokens; 0 = off");
+  app.add_option("--top-p", top_p, "keep the most probable tokens up to this mass; 0 = off");
+  app.add_option("--seed", seed, "of all random draws")->capture_default_str();
+}
+
+diffulex_request_params SamplingOptions::params() const {
+  diffulex_request_params params;
+  diffulex_request_params_init(&params, sizeof(params));
+  params.temperature = temperature;
+  params.top_k = top_k;
+  params.top_p = top_p;
+  params.seed = seed;
+  params.max_tokens = max_tokens;
+  return params;
+}
+
+std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items, std::vector<std::pair<std::string, std::string>>& store) {
+  for (const std::string& item : items) {
+    const size_t equals = item.find('=');
+    if (equals == std::string::npos) throw Failure("'" + item + "' is not key=value");
+    store.emplace_back(item.substr(0, equals), item.substr(equals + 1));
+  }
+  std::vector<diffulex_kv> out;
+  for (const auto& [key, value] : store) out.push_back({key.c_str(), value.c_str()});
+  return out;
+}
+
+Config::Config(const EngineOptions& options) : model_(options.model), strategy_(options.strategy) {
+  diffulex_engine_config_init(&config, sizeof(config));
+  engine_ = pairs(options.engine_set, engine_text_);
+  strategy_options_ = pairs(options.strategy_set, strategy_text_);
+  config.model_dir = model_.c_str();
+  config.strategy = strategy_.empty() ? nullptr : strategy_.c_str();
+  config.weight_dtype = dtype_of(options.dtype);
+  config.block_size = options.block_size;
+  config.buffer_blocks = options.buffer_blocks;
+  config.cpu_threads = options.threads;
+  config.engine_options = engine_.data();
+  config.engine_option_count = engine_.size();
+  config.strategy_options = strategy_options_.data();
+  config.strategy_option_count = strategy_options_.size();
+}
+
+Session::Session(const EngineOptions& options) {
+  Config config(options);
+  if (!options.quiet && isatty(STDERR_FILENO) != 0) config.config.progress = show_progress;
+  diffulex_engine* engine = nullptr;
+  diffulex_error* error = nullptr;
+  check(diffulex_engine_create(&config.config, &engine, &error), error);
+  engine_.reset(engine);
+}
+
+std::string Session::render(const Turns& turns) const {
+  std::vector<diffulex_message> messages;
+  for (const auto& [role, content] : turns) messages.push_back({role.c_str(), content.c_str()});
+  std::string out;
+  size_t size = 0;
+  if (tokenizer() == nullptr) throw Failure("the model has no tokenizer");
+  // First how long it is, then the text.
+  const diffulex_status status =
+      diffulex_tokenizer_render_chat(tokenizer(), messages.data(), messages.size(), nullptr, nullptr, 0, &size, nullptr);
+  if (status == DIFFULEX_E_BUFFER_TOO_SMALL) out.resize(size);
+  diffulex_error* error = nullptr;
+  check(diffulex_tokenizer_render_chat(tokenizer(), messages.data(), messages.size(), nullptr, out.data(), out.size(), &size, &error), error);
+  return out;
+}
+
+diffulex_request_id Session::submit(const std::string& prompt, const diffulex_request_params& params) {
+  diffulex_request_id id = 0;
+  diffulex_error* error = nullptr;
+  check(diffulex_request_submit_text(engine(), prompt.data(), prompt.size(), &params, &id, &error), error);
+  return id;
+}
+
+bool Session::step() {
+  diffulex_error* error = nullptr;
+  const diffulex_status status = diffulex_engine_step(engine(), &error);
+  check(status, error);
+  return status == DIFFULEX_OK;
+}
+
+diffulex_request_info Session::info(diffulex_request_id id) const {
+  diffulex_request_info info{};
+  info.struct_size = sizeof(info);
+  diffulex_error* error = nullptr;
+  check(diffulex_request_get_info(engine(), id, &info, &error), error);
+  return info;
+}
+
+std::string Session::text(diffulex_request_id id, size_t offset) const {
+  std::string out;
+  char piece[4096];
+  diffulex_status status = DIFFULEX_OK;
+  size_t size = 0;
+  do {
+    diffulex_error* error = nullptr;
+    status = diffulex_request_read_text(engine(), id, offset + out.size(), piece, sizeof(piece), &size, &error);
+    check(status, error);
+    out.append(piece, size);
+  } while (size == sizeof(piece));
+  return out;
+}
+
+std::string Session::token_text(diffulex_token token) const {
+  char piece[512];
+  size_t size = 0;
+  if (diffulex_tokenizer_decode(tokenizer(), &token, 1, 0, piece, sizeof(piece), &size, nullptr) < 0) return "?";
+  return {piece, size};
+}
+
+const char* finish_name(diffulex_finish finish) {
+  switch (finish) {
+    case DIFFULEX_FINISH_NONE: return "none";
+    case DIFFULEX_FINISH_EOS: return "eos";
+    case DIFFULEX_FINISH_STOP_TOKEN: return "stop_token";
+    case DIFFULEX_FINISH_MAX_TOKENS: return "max_tokens";
+    case DIFFULEX_FINISH_CONTEXT: return "context";
+    case DIFFULEX_FINISH_MAX_STEPS: return "max_steps";
+    case DIFFULEX_FINISH_ABORTED: return "aborted";
+    case DIFFULEX_FINISH_ERROR: return "error";
+    default: return "unknown";
+  }
+}
+
+}  // namespace diffulex_command
