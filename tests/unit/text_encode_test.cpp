@@ -262,12 +262,15 @@ TEST(TextEncode, LongWordsTakeNoQuadraticTime) {
 
 TEST(TextEncode, ThreadsShareATokenizer) {
   std::vector<std::string> texts;
+  texts.reserve(50);
   RandomText random(4);
   for (int i = 0; i < 50; ++i) texts.push_back(random.text(200));
   std::vector<Ids> expected;
+  expected.reserve(texts.size());
   for (const std::string& text : texts) expected.push_back(tiny()->encode(text, true));
   std::vector<int> wrong(4);
   std::vector<std::thread> threads;
+  threads.reserve(wrong.size());
   for (int& count : wrong) {
     threads.emplace_back([&texts, &expected, &count] {
       for (size_t i = 0; i < texts.size(); ++i)

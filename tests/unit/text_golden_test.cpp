@@ -50,7 +50,8 @@ TEST(TextGolden, TheSameVocabularyInPartsEncodesTheSame) {
   for (const char* role : {"eos", "bos", "pad", "mask"}) {
     EXPECT_EQ(parts->special(role), tiny()->special(role)) << role;
   }
-  for (const auto& prompt : golden()["prompts"]) {
+  const auto root = golden();
+  for (const auto& prompt : root["prompts"]) {
     const std::string user = prompt["prompt"];
     EXPECT_EQ(parts->encode(user, true), tiny()->encode(user, true));
   }

@@ -31,7 +31,8 @@ TEST(TextUtf8, NormalFormOfEveryCodePointNextToMarks) {
     if (code >= 0xD800 && code < 0xE000) continue;
     const std::string alone = utf8(code);
     ASSERT_EQ(to_nfc(alone), nfc(alone)) << code;
-    const std::string marked = "a" + alone + "\u0301\u0323" + alone;
+    std::string marked = "a";
+    marked.append(alone).append("\u0301\u0323").append(alone);
     ASSERT_EQ(to_nfc(marked), nfc(marked)) << code;
   }
 }
