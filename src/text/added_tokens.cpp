@@ -1,82 +1,90 @@
 #include "text/added_tokens.h"
 
-#include <utf8proc.h>
-
-#include <array>
+#include "text/utf8.h"
 
 namespace diffulex::text {
 namespace {
 
-utf8proc_int32_t code_point_at(std::string_view text, size_t at) {
-  utf8proc_int32_t c = -1;
-  utf8proc_iterate(reinterpret_cast<const utf8proc_uint8_t*>(text.data()) + at,
-                   static_cast<utf8proc_ssize_t>(text.size() - at), &c);
-  return c;
-}
-
-size_t previous_start(std::string_view text, size_t at) {
-  do --at;
-  while (at > 0 && (static_cast<unsigned char>(text[at]) & 0xC0) == 0x80);
-  return at;
-}
-
-bool is_blank(utf8proc_int32_t c) {
-  if ((c >= 9 && c <= 13) || c == 0x85) return true;
-  const auto category = utf8proc_category(c);
-  return category == UTF8PROC_CATEGORY_ZS || category == UTF8PROC_CATEGORY_ZL ||
-         category == UTF8PROC_CATEGORY_ZP;
-}
-
-bool is_word(utf8proc_int32_t c) {
-  if (c == '_') return true;
-  const auto category = utf8proc_category(c);
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_ME) ||
-         category == UTF8PROC_CATEGORY_ND || category == UTF8PROC_CATEGORY_PC;
-}
-
 bool stands_alone(std::string_view text, size_t begin, size_t end) {
-  if (begin > 0 && is_word(code_point_at(text, previous_start(text, begin)))) return false;
-  return end == text.size() || !is_word(code_point_at(text, end));
+  if (begin > 0 && is_word(read_utf8_before(text, begin).code)) return false;
+  return end == text.size() || !is_word(read_utf8(text, end).code);
+}
+
+size_t skip_space_back(std::string_view text, size_t floor, size_t pos) {
+  while (pos > floor) {
+    const Utf8Unit unit = read_utf8_before(text, pos);
+    if (!is_white_space(unit.code)) break;
+    pos -= unit.size;
+  }
+  return pos;
+}
+
+size_t skip_space(std::string_view text, size_t pos) {
+  while (pos < text.size()) {
+    const Utf8Unit unit = read_utf8(text, pos);
+    if (!is_white_space(unit.code)) break;
+    pos += unit.size;
+  }
+  return pos;
 }
 
 }  // namespace
 
-std::vector<Piece> split_at_tokens(std::string_view text, const std::vector<AddedToken>& tokens,
-                                   const std::function<bool(const AddedToken&)>& wanted) {
-  std::array<std::vector<const AddedToken*>, 256> by_first_byte;
-  bool any = false;
-  for (const AddedToken& token : tokens) {
-    if (token.content.empty() || !wanted(token)) continue;
-    by_first_byte[static_cast<unsigned char>(token.content[0])].push_back(&token);
-    any = true;
-  }
-  std::vector<Piece> pieces;
-  size_t done = 0;
-  for (size_t at = 0; any && at < text.size();) {
-    const AddedToken* best = nullptr;
-    for (const AddedToken* token : by_first_byte[static_cast<unsigned char>(text[at])]) {
-      if (text.compare(at, token->content.size(), token->content) != 0) continue;
-      if (token->single_word && !stands_alone(text, at, at + token->content.size())) continue;
-      if (best == nullptr || token->content.size() > best->content.size()) best = token;
+int32_t AddedTokenMatcher::child_of(int32_t node, uint8_t byte) const {
+  int32_t child = nodes_[node].child;
+  while (child >= 0 && nodes_[child].byte != byte) child = nodes_[child].sibling;
+  return child;
+}
+
+void AddedTokenMatcher::add(std::string_view content, const AddedToken& token) {
+  if (content.empty()) return;
+  int32_t node = 0;
+  for (const char c : content) {
+    const auto byte = static_cast<uint8_t>(c);
+    int32_t child = child_of(node, byte);
+    if (child < 0) {
+      child = static_cast<int32_t>(nodes_.size());
+      nodes_.push_back({byte, -1, nodes_[node].child, -1});
+      nodes_[node].child = child;
     }
-    if (best == nullptr) {
-      ++at;
+    node = child;
+  }
+  nodes_[node].rule = static_cast<int32_t>(rules_.size());
+  rules_.push_back({token.id, token.single_word, token.lstrip, token.rstrip});
+}
+
+AddedTokenMatcher::Match AddedTokenMatcher::longest_at(std::string_view text, size_t pos) const {
+  Match match{0, -1};
+  int32_t node = 0;
+  for (size_t i = pos; i < text.size(); ++i) {
+    node = child_of(node, static_cast<uint8_t>(text[i]));
+    if (node < 0) break;
+    if (nodes_[node].rule >= 0) match = {i + 1 - pos, nodes_[node].rule};
+  }
+  return match;
+}
+
+void AddedTokenMatcher::split(std::string_view text, std::vector<Segment>& out) const {
+  size_t taken = 0;
+  for (size_t pos = 0; !rules_.empty() && pos < text.size();) {
+    const Match match = longest_at(text, pos);
+    if (match.size == 0) {
+      ++pos;
       continue;
     }
-    size_t begin = at, end = at + best->content.size();
-    while (best->lstrip && begin > done &&
-           is_blank(code_point_at(text, previous_start(text, begin))))
-      begin = previous_start(text, begin);
-    while (best->rstrip && end < text.size() && is_blank(code_point_at(text, end))) {
-      ++end;
-      while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) ++end;
-    }
-    if (begin > done) pieces.push_back({text.substr(done, begin - done), nullptr});
-    pieces.push_back({text.substr(begin, end - begin), best});
-    at = done = end;
+    const Rule& rule = rules_[match.rule];
+    size_t begin = pos;
+    size_t end = pos + match.size;
+    pos = end;
+    if (rule.single_word && !stands_alone(text, begin, end)) continue;
+    if (rule.lstrip) begin = skip_space_back(text, taken, begin);
+    if (rule.rstrip) end = skip_space(text, end);
+    if (begin > taken) out.push_back({text.substr(taken, begin - taken), -1});
+    out.push_back({text.substr(begin, end - begin), rule.id});
+    taken = end;
+    pos = end;
   }
-  if (done < text.size()) pieces.push_back({text.substr(done), nullptr});
-  return pieces;
+  if (taken < text.size()) out.push_back({text.substr(taken), -1});
 }
 
 }  // namespace diffulex::text

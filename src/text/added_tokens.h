@@ -1,9 +1,8 @@
-// Tokens that are found in the text before anything else: special ones and others that the files
-// add to the vocabulary.
+// Tokens that are found in text as a whole, before it is cut into pieces.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -13,21 +12,47 @@ namespace diffulex::text {
 struct AddedToken {
   int32_t id = -1;
   std::string content;
-  bool single_word = false;  // only between characters that are not word characters
-  bool lstrip = false;       // swallows blanks on its left
-  bool rstrip = false;       // likewise on its right
-  bool normalized = false;   // looked for in the normalised text
+  bool single_word = false;  // no match next to a word character
+  bool lstrip = false;       // takes the white space before it
+  bool rstrip = false;       // takes the white space behind it
+  bool normalized = false;   // is looked for in normalised text
   bool special = false;
 };
 
-// Cuts `text` at the tokens that `wanted` accepts: the leftmost first, at one place the longest.
-// Pieces without a token have token
-// == nullptr.
-struct Piece {
-  std::string_view text;
-  const AddedToken* token;
+// Finds a set of tokens in text: leftmost first, of those the longest.
+class AddedTokenMatcher {
+ public:
+  void add(std::string_view content, const AddedToken& token);
+
+  struct Segment {
+    std::string_view text;
+    int32_t token;  // -1: plain text
+  };
+
+  // Appends the segments of valid UTF-8, without empty plain text.
+  void split(std::string_view text, std::vector<Segment>& out) const;
+
+ private:
+  struct Node {
+    uint8_t byte = 0;
+    int32_t child = -1;    // first
+    int32_t sibling = -1;  // next
+    int32_t rule = -1;     // of the token that ends here
+  };
+  struct Rule {
+    int32_t id;
+    bool single_word, lstrip, rstrip;
+  };
+  struct Match {
+    size_t size;  // 0: none
+    int32_t rule;
+  };
+
+  int32_t child_of(int32_t node, uint8_t byte) const;
+  Match longest_at(std::string_view text, size_t pos) const;
+
+  std::vector<Node> nodes_ = std::vector<Node>(1);
+  std::vector<Rule> rules_;
 };
-std::vector<Piece> split_at_tokens(std::string_view text, const std::vector<AddedToken>& tokens,
-                                   const std::function<bool(const AddedToken&)>& wanted);
 
 }  // namespace diffulex::text

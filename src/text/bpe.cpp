@@ -1,76 +1,153 @@
 #include "text/bpe.h"
 
+#include <algorithm>
+#include <bit>
+#include <limits>
 #include <queue>
 #include <tuple>
 
 namespace diffulex::text {
 namespace {
 
-// A piece of the word in a doubly linked list; id < 0: merged away.
-struct Piece {
-  int32_t id, previous, next;
+constexpr size_t kShort = 32;  // up to here scanning beats a heap
+constexpr int32_t kNoRank = std::numeric_limits<int32_t>::max();
+constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
+
+struct Symbol {
+  int32_t token;  // -1: merged into the symbol before it
+  uint32_t previous, next;
 };
 
-// A merge that may be done: the lowest rank first, then the leftmost.
+// A merge that was possible when it was queued.
 struct Candidate {
-  int32_t rank, left, left_id, right_id, merged;
-  bool operator>(const Candidate& o) const {
-    return std::tie(rank, left) > std::tie(o.rank, o.left);
+  int32_t rank;
+  uint32_t position;  // of the left symbol
+  int32_t left, right, result;
+
+  bool operator<(const Candidate& other) const {  // the top of a priority queue is the greatest
+    return std::tie(other.rank, other.position) < std::tie(rank, position);
   }
+};
+
+// Merges a long piece in O(n log n).
+class HeapMerger {
+ public:
+  HeapMerger(const MergeTable& merges, std::vector<Symbol>& symbols)
+      : merges_(merges), symbols_(symbols) {
+    for (uint32_t i = 0; i + 1 < symbols_.size(); ++i) offer(i);
+  }
+
+  void run() {
+    while (!queue_.empty()) {
+      const Candidate best = queue_.top();
+      queue_.pop();
+      if (is_current(best)) merge(best);
+    }
+  }
+
+ private:
+  void offer(uint32_t position) {
+    const Symbol& symbol = symbols_[position];
+    if (symbol.next == kNone) return;
+    const Merge* merge = merges_.find(symbol.token, symbols_[symbol.next].token);
+    if (merge != nullptr) {
+      queue_.push({merge->rank, position, merge->left, merge->right, merge->result});
+    }
+  }
+
+  bool is_current(const Candidate& candidate) const {
+    const Symbol& symbol = symbols_[candidate.position];
+    return symbol.token == candidate.left && symbol.next != kNone &&
+           symbols_[symbol.next].token == candidate.right;
+  }
+
+  void merge(const Candidate& candidate) {
+    Symbol& left = symbols_[candidate.position];
+    Symbol& right = symbols_[left.next];
+    left.token = candidate.result;
+    left.next = right.next;
+    right.token = -1;
+    if (left.next != kNone) symbols_[left.next].previous = candidate.position;
+    if (left.previous != kNone) offer(left.previous);
+    offer(candidate.position);
+  }
+
+  const MergeTable& merges_;
+  std::vector<Symbol>& symbols_;
+  std::priority_queue<Candidate> queue_;
 };
 
 }  // namespace
 
-int32_t Bpe::find(std::string_view bytes) const {
-  const auto at = ids_.find(bytes);
-  return at == ids_.end() ? -1 : at->second;
+MergeTable::MergeTable(const std::vector<Merge>& merges)
+    : slots_(std::bit_ceil(std::max<size_t>(16, merges.size() + merges.size() / 2)),
+             Merge{-1, -1, -1, kNoRank}),
+      mask_(slots_.size() - 1) {
+  for (const Merge& merge : merges) slots_[slot(merge.left, merge.right)] = merge;
 }
 
-const Bpe::Merge* Bpe::merge_of(int32_t left, int32_t right) const {
-  const auto at = merges_.find(key(left, right));
-  return at == merges_.end() ? nullptr : &at->second;
-}
-
-void Bpe::encode(std::string_view word, std::vector<int32_t>& out) const {
-  if (ignore_merges_)
-    if (const int32_t whole = find(word); whole >= 0) {
-      out.push_back(whole);
-      return;
-    }
-  std::vector<Piece> pieces;
-  for (size_t i = 0; i < word.size(); ++i) {
-    const int32_t id = find(word.substr(i, 1));
-    if (id < 0) continue;  // a byte that the vocabulary lacks
-    const auto n = static_cast<int32_t>(pieces.size());
-    pieces.push_back({id, n - 1, n + 1});
+// The slot that holds the pair, or the empty one where it belongs.
+size_t MergeTable::slot(int32_t left, int32_t right) const {
+  const uint64_t key =
+      (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
+  size_t i = ((key * 0x9E3779B97F4A7C15ULL) >> 32) & mask_;
+  while (slots_[i].left >= 0 && (slots_[i].left != left || slots_[i].right != right)) {
+    i = (i + 1) & mask_;
   }
-  if (pieces.empty()) return;
-  pieces.back().next = -1;
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
-  const auto offer = [&](int32_t left) {
-    if (left < 0 || pieces[static_cast<size_t>(left)].next < 0) return;
-    const Piece& a = pieces[static_cast<size_t>(left)];
-    const Piece& b = pieces[static_cast<size_t>(a.next)];
-    if (const Merge* merge = merge_of(a.id, b.id))
-      queue.push({merge->rank, left, a.id, b.id, merge->merged});
+  return i;
+}
+
+const Merge* MergeTable::find(int32_t left, int32_t right) const {
+  const Merge& merge = slots_[slot(left, right)];
+  return merge.left < 0 ? nullptr : &merge;
+}
+
+void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
+  if (piece.size() <= kShort) {
+    encode_short(piece, out);
+  } else {
+    encode_long(piece, out);
+  }
+}
+
+void Bpe::encode_short(std::string_view piece, std::vector<int32_t>& out) const {
+  std::array<int32_t, kShort> tokens{};
+  std::array<const Merge*, kShort> next{};  // the merge of a token with the one behind it
+  size_t count = piece.size();
+  for (size_t i = 0; i < count; ++i) tokens[i] = byte_tokens_[static_cast<uint8_t>(piece[i])];
+  const auto look_up = [&](size_t i) {
+    next[i] = i + 1 < count ? merges_.find(tokens[i], tokens[i + 1]) : nullptr;
   };
-  for (int32_t i = 0; i < static_cast<int32_t>(pieces.size()); ++i) offer(i);
-  while (!queue.empty()) {
-    const Candidate c = queue.top();
-    queue.pop();
-    Piece& a = pieces[static_cast<size_t>(c.left)];
-    if (a.id != c.left_id || a.next < 0 || pieces[static_cast<size_t>(a.next)].id != c.right_id)
-      continue;  // out of date
-    Piece& b = pieces[static_cast<size_t>(a.next)];
-    a.id = c.merged;
-    b.id = -1;
-    a.next = b.next;
-    if (a.next >= 0) pieces[static_cast<size_t>(a.next)].previous = c.left;
-    offer(a.previous);
-    offer(c.left);
+  for (size_t i = 0; i < count; ++i) look_up(i);
+  while (true) {
+    size_t best = count;
+    int32_t best_rank = kNoRank;
+    for (size_t i = 0; i + 1 < count; ++i) {
+      if (next[i] != nullptr && next[i]->rank < best_rank) {
+        best = i;
+        best_rank = next[i]->rank;
+      }
+    }
+    if (best == count) break;
+    tokens[best] = next[best]->result;
+    std::copy(tokens.begin() + best + 2, tokens.begin() + count, tokens.begin() + best + 1);
+    std::copy(next.begin() + best + 2, next.begin() + count, next.begin() + best + 1);
+    --count;
+    look_up(best);
+    if (best > 0) look_up(best - 1);
   }
-  for (int32_t i = 0; i >= 0; i = pieces[static_cast<size_t>(i)].next)
-    out.push_back(pieces[static_cast<size_t>(i)].id);
+  out.insert(out.end(), tokens.begin(), tokens.begin() + count);
+}
+
+void Bpe::encode_long(std::string_view piece, std::vector<int32_t>& out) const {
+  const auto count = static_cast<uint32_t>(piece.size());
+  std::vector<Symbol> symbols(count);
+  for (uint32_t i = 0; i < count; ++i) {
+    symbols[i] = {byte_tokens_[static_cast<uint8_t>(piece[i])], i == 0 ? kNone : i - 1,
+                  i + 1 == count ? kNone : i + 1};
+  }
+  HeapMerger(merges_, symbols).run();
+  for (uint32_t i = 0; i != kNone; i = symbols[i].next) out.push_back(symbols[i].token);
 }
 
 }  // namespace diffulex::text

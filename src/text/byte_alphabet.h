@@ -1,17 +1,29 @@
-// The GPT-2 byte alphabet: every byte as a printable code point, as the files spell byte-level
-// tokens.
+// The GPT-2 byte alphabet: a printable character for every byte.
 #pragma once
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <string_view>
 
 namespace diffulex::text {
 
-// The bytes that a token's spelling stands for; nothing when it holds a code point outside the
-// alphabet.
-std::optional<std::string> bytes_of_spelling(std::string_view spelling);
+class ByteAlphabet {
+ public:
+  ByteAlphabet();
+
+  uint32_t character(uint8_t byte) const { return characters_[byte]; }
+
+  // The character of `byte` as UTF-8.
+  std::string spell(uint8_t byte) const;
+
+  // The bytes that valid UTF-8 stands for. Text with a character of no byte stands for itself.
+  std::string to_bytes(std::string_view spelled) const;
+
+ private:
+  static constexpr uint32_t kEnd = 0x144;  // behind the last character
+  std::array<uint32_t, 256> characters_{};
+  std::array<int16_t, kEnd> bytes_{};
+};
 
 }  // namespace diffulex::text

@@ -7,61 +7,81 @@
 namespace diffulex::text {
 namespace {
 
-struct Options {
+using nlohmann::json;
+
+constexpr std::string_view kStart = "<|im_start|>";
+constexpr std::string_view kEnd = "<|im_end|>";
+constexpr std::string_view kThink = "<think>";
+
+struct ChatOptions {
   bool add_generation_prompt = true;
   bool enable_thinking = true;
 };
 
-Options parse(std::string_view text) {
-  Options options;
-  if (text.empty()) return options;
-  const auto json = nlohmann::json::parse(text, nullptr, false);
-  if (!json.is_object())
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "options_json is not a JSON object")
+bool read_flag(const std::string& key, const json& value) {
+  if (value.is_boolean()) return value.get<bool>();
+  throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat option " + key + " must be true or false")
+      .with("option", key);
+}
+
+ChatOptions read_options(std::string_view options_json) {
+  ChatOptions options;
+  if (options_json.empty()) return options;
+  const json root = json::parse(options_json, nullptr, /*allow_exceptions=*/false);
+  if (!root.is_object()) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat options must be a JSON object")
         .with("option", "options_json");
-  for (const auto& [key, value] : json.items()) {
-    bool* const target = key == "add_generation_prompt" ? &options.add_generation_prompt
-                         : key == "enable_thinking"     ? &options.enable_thinking
-                                                        : nullptr;
-    if (target == nullptr)
-      throw Error(DIFFULEX_E_UNKNOWN_OPTION, "unknown chat option '" + key + "'")
+  }
+  for (const auto& [key, value] : root.items()) {
+    if (key == "add_generation_prompt") {
+      options.add_generation_prompt = read_flag(key, value);
+    } else if (key == "enable_thinking") {
+      options.enable_thinking = read_flag(key, value);
+    } else {
+      throw Error(DIFFULEX_E_UNKNOWN_OPTION, "there is no chat option " + key)
           .with("option", key)
           .with("allowed", "add_generation_prompt, enable_thinking");
-    if (!value.is_boolean())
-      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat option '" + key + "' must be true or false")
-          .with("option", key);
-    *target = value.get<bool>();
+    }
   }
   return options;
+}
+
+void require_token(const Tokenizer& tokenizer, std::string_view token, std::string_view purpose) {
+  if (tokenizer.added(token) >= 0) return;
+  throw Error(DIFFULEX_E_UNSUPPORTED, "the tokenizer has no token " + std::string(token) +
+                                          ", which " + std::string(purpose) + " needs");
+}
+
+void check_messages(std::span<const Message> messages) {
+  if (messages.empty()) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "a conversation needs a message")
+        .with("option", "messages");
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (messages[i].role.empty()) {
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "message " + std::to_string(i) + " has no role")
+          .with("option", "role");
+    }
+  }
 }
 
 }  // namespace
 
 std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages,
                           std::string_view options_json) {
-  const Options options = parse(options_json);
-  if (tokenizer.special("<|im_start|>") < 0 || tokenizer.special("<|im_end|>") < 0)
-    throw Error(DIFFULEX_E_UNSUPPORTED,
-                "the tokenizer has no <|im_start|> and <|im_end|>: it does not speak ChatML");
-  if (messages.empty())
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "the conversation is empty")
-        .with("option", "messages");
-  if (!options.enable_thinking && tokenizer.special("<think>") < 0)
-    throw Error(DIFFULEX_E_UNSUPPORTED,
-                "the tokenizer has no <think>: enable_thinking cannot be false")
-        .with("option", "enable_thinking");
+  const ChatOptions options = read_options(options_json);
+  check_messages(messages);
+  require_token(tokenizer, kStart, "ChatML");
+  require_token(tokenizer, kEnd, "ChatML");
+  if (!options.enable_thinking) require_token(tokenizer, kThink, "enable_thinking");
   std::string out;
   for (const Message& message : messages) {
-    if (message.role.empty())
-      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "a message has no role").with("option", "messages");
-    out.append("<|im_start|>")
-        .append(message.role)
-        .append("\n")
-        .append(message.content)
-        .append("<|im_end|>\n");
+    out.append(kStart).append(message.role).append("\n");
+    out.append(message.content).append(kEnd).append("\n");
   }
-  if (options.add_generation_prompt) out += "<|im_start|>assistant\n";
-  if (options.add_generation_prompt && !options.enable_thinking) out += "<think>\n\n</think>\n\n";
+  if (!options.add_generation_prompt) return out;
+  out.append(kStart).append("assistant\n");
+  if (!options.enable_thinking) out.append(kThink).append("\n\n</think>\n\n");
   return out;
 }
 

@@ -10,13 +10,13 @@
 namespace diffulex::text {
 
 struct Message {
-  std::string_view role;
-  std::string_view content;
+  std::string_view role, content;
 };
 
-// ChatML. options_json: empty or an object with add_generation_prompt (default true) and
-// enable_thinking (false closes an empty think section). Throws Error: INVALID_ARGUMENT,
-// UNKNOWN_OPTION, UNSUPPORTED.
+// Renders ChatML. Markers inside a content are written as they are. options_json: empty, or an
+// object with the keys add_generation_prompt (default true: opens the assistant's turn) and
+// enable_thinking (default true; false: opens that turn with an empty thought). Errors:
+// INVALID_ARGUMENT, UNKNOWN_OPTION, UNSUPPORTED (the tokenizer lacks a token).
 std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages,
                           std::string_view options_json);
 

@@ -1,26 +1,38 @@
 #include "text/detokenizer.h"
 
+#include <algorithm>
+#include <string_view>
+
 #include "text/utf8.h"
 
 namespace diffulex::text {
+namespace {
 
-std::string Detokenizer::push(std::span<const int32_t> ids) {
-  std::string bytes = held_;
-  for (const int32_t id : ids) tokenizer_->append_bytes(id, keep_special_, bytes);
-  std::string_view rest = bytes;
-  std::string out;
-  while (!rest.empty()) {
-    const Utf8Unit unit = next_unit(rest);
-    if (unit.cut) break;
-    out += unit.valid ? rest.substr(0, unit.length) : kReplacement;
-    rest.remove_prefix(unit.length);
+// Bytes at the end that may begin a character.
+size_t incomplete_size(std::string_view bytes) {
+  const size_t longest = std::min<size_t>(3, bytes.size());
+  for (size_t size = longest; size > 0; --size) {
+    const Utf8Unit unit = read_utf8(bytes, bytes.size() - size);
+    if (unit.kind == Utf8Unit::kIncomplete && unit.size == size) return size;
   }
-  held_ = std::string(rest);
+  return 0;
+}
+
+}  // namespace
+
+std::string Detokenizer::push(std::span<const int32_t> tokens) {
+  std::string bytes = held_;
+  for (const int32_t id : tokens) tokenizer_->append_bytes(id, keep_special_, bytes);
+  const size_t complete = bytes.size() - incomplete_size(bytes);
+  std::string out;
+  append_repaired(std::string_view(bytes).substr(0, complete), out);
+  held_ = bytes.substr(complete);
   return out;
 }
 
 std::string Detokenizer::flush() {
-  std::string out = to_valid_utf8(held_);
+  std::string out;
+  append_repaired(held_, out);
   held_.clear();
   return out;
 }

@@ -1,39 +1,32 @@
-// A compiled regular expression (PCRE2, Unicode properties, JIT where there is one).
+// A pattern of a tokenizer file, matched by PCRE2 as Oniguruma, which such files are written for,
+// would match it.
 #pragma once
 
 #include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace diffulex::text {
 
-// Immutable: matching from many threads at once is fine, each with its own Matcher.
+struct Span {
+  size_t begin, end;
+};
+
 class Regex {
  public:
-  // Throws Error(DIFFULEX_E_TOKENIZER) with PCRE2's reason.
+  // Throws std::invalid_argument where the pattern is broken or means something else to PCRE2.
   explicit Regex(const std::string& pattern);
-  ~Regex();
-  Regex(const Regex&) = delete;
-  Regex& operator=(const Regex&) = delete;
 
-  class Matcher {
-   public:
-    explicit Matcher(const Regex& regex);
-    ~Matcher();
-    Matcher(const Matcher&) = delete;
-    Matcher& operator=(const Matcher&) = delete;
-    // The first match at or behind `from` in valid UTF-8; false when there is none.
-    bool find(std::string_view text, size_t from, size_t* begin, size_t* end);
-
-   private:
-    struct State;
-    std::unique_ptr<State> state_;
-  };
+  // Appends every match in valid UTF-8, left to right, none overlapping. An empty match directly
+  // behind a match is none. Safe to call from several threads at once. Throws std::runtime_error
+  // when matching takes too much memory or time.
+  void find_all(std::string_view text, std::vector<Span>& out) const;
 
  private:
   struct Code;
-  std::unique_ptr<Code> code_;
+  std::shared_ptr<const Code> code_;
 };
 
 }  // namespace diffulex::text

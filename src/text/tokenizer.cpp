@@ -1,184 +1,318 @@
 #include "text/tokenizer.h"
 
-#include <utf8proc.h>
-
 #include <algorithm>
-#include <cstdlib>
-#include <new>
+#include <bit>
+#include <deque>
+#include <limits>
+#include <stdexcept>
+#include <utility>
 
 #include "base/error.h"
-#include "text/bpe.h"
+#include "io/path.h"
 #include "text/byte_alphabet.h"
-#include "text/regex.h"
-#include "text/tokenizer_files.h"
 #include "text/utf8.h"
 
 namespace diffulex::text {
-
-struct Tokenizer::Impl {
-  Bpe bpe;
-  std::vector<std::string>
-      bytes;                  // [vocab_size]: what a token stands for; added tokens: their text
-  std::vector<bool> special;  // [vocab_size]
-  std::vector<AddedToken> added;
-  std::map<std::string, int32_t, std::less<>>
-      ids;  // added tokens and spellings of the vocabulary by text
-  std::map<std::string, int32_t, std::less<>> roles;
-  std::vector<std::unique_ptr<Regex>> splits;
-  bool nfc = false;
-  bool add_prefix_space = false;
-
-  std::string normalize(std::string_view text) const;
-  void encode_words(std::string_view text, std::vector<int32_t>& out) const;
-  void encode_plain(std::string_view text, bool parse_special, std::vector<int32_t>& out) const;
-};
-
 namespace {
 
-void grow(std::vector<std::string>& bytes, int32_t id) {
-  if (bytes.size() <= static_cast<size_t>(id)) bytes.resize(static_cast<size_t>(id) + 1);
+Error broken(const std::string& path, const std::string& problem) {
+  return Error(DIFFULEX_E_TOKENIZER, file_name(path) + ": " + problem).with("path", path);
 }
+
+// Tokens by their text in the files, while a tokenizer is built.
+using Vocab = std::unordered_map<std::string_view, int32_t>;
+
+Vocab index_vocab(const TokenizerSpec& spec) {
+  Vocab vocab;
+  vocab.reserve(spec.vocab.size());
+  for (const auto& [token, id] : spec.vocab) vocab.emplace(token, id);
+  return vocab;
+}
+
+int32_t greatest_id(const TokenizerSpec& spec) {
+  int32_t greatest = -1;
+  for (const auto& entry : spec.vocab) greatest = std::max(greatest, entry.second);
+  for (const AddedToken& token : spec.added) greatest = std::max(greatest, token.id);
+  return greatest;
+}
+
+// Adds a token of the vocabulary that only a config names as special, so that text finds it as a
+// whole.
+void mark_special(const std::string& text, const Vocab& vocab, std::vector<AddedToken>& added) {
+  const auto known = std::find_if(added.begin(), added.end(),
+                                  [&](const AddedToken& token) { return token.content == text; });
+  if (known != added.end()) {
+    known->special = true;
+    return;
+  }
+  const auto entry = vocab.find(text);
+  if (entry == vocab.end() || text.empty()) return;
+  AddedToken token;
+  token.id = entry->second;
+  token.content = text;
+  token.special = true;
+  added.push_back(std::move(token));
+}
+
+// The tokens of the spec with the special ones marked.
+std::vector<AddedToken> added_tokens(const TokenizerSpec& spec) {
+  const Vocab vocab = index_vocab(spec);
+  std::vector<AddedToken> added = spec.added;
+  for (const RoleSpec& role : spec.roles) {
+    if (role.text) mark_special(*role.text, vocab, added);
+    for (AddedToken& token : added) token.special |= !role.text && token.id == role.id;
+  }
+  for (const std::string& text : spec.special_texts) mark_special(text, vocab, added);
+  return added;
+}
+
+void put_vocab(const TokenizerSpec& spec, std::vector<TokenTable::Entry>& entries) {
+  const ByteAlphabet alphabet;
+  for (const auto& [token, id] : spec.vocab) {
+    TokenTable::Entry& entry = entries[static_cast<size_t>(id)];
+    if (!entry.bytes.empty()) {
+      throw broken(spec.vocab_path, "two tokens of the vocabulary have id " + std::to_string(id));
+    }
+    if (token.empty()) throw broken(spec.vocab_path, "the vocabulary has an empty token");
+    entry.bytes = alphabet.to_bytes(token);
+  }
+}
+
+void put_added(const TokenizerSpec& spec, const std::vector<AddedToken>& added,
+               std::vector<TokenTable::Entry>& entries) {
+  const Vocab vocab = index_vocab(spec);
+  std::unordered_map<int32_t, std::string_view> contents;
+  for (const AddedToken& token : added) {
+    const std::string name = "added token \"" + token.content + "\"";
+    const auto entry = vocab.find(token.content);
+    if (entry != vocab.end() && entry->second != token.id) {
+      throw broken(spec.vocab_path, name + " has another id in the vocabulary");
+    }
+    const bool taken =
+        entry == vocab.end() && !entries[static_cast<size_t>(token.id)].bytes.empty();
+    const auto [first, fresh] = contents.emplace(token.id, token.content);
+    if ((taken && fresh) || (!fresh && first->second != token.content)) {
+      throw broken(spec.vocab_path,
+                   name + " has the id " + std::to_string(token.id) + " of another token");
+    }
+    entries[static_cast<size_t>(token.id)] = {token.content, token.special};
+  }
+}
+
+std::vector<TokenTable::Entry> table_entries(const TokenizerSpec& spec) {
+  std::vector<TokenTable::Entry> entries(static_cast<size_t>(greatest_id(spec)) + 1);
+  put_vocab(spec, entries);
+  put_added(spec, spec.added, entries);
+  return entries;
+}
+
+std::array<int32_t, 256> byte_tokens(const TokenizerSpec& spec, const Vocab& vocab) {
+  const ByteAlphabet alphabet;
+  std::array<int32_t, 256> tokens{};
+  for (size_t byte = 0; byte < tokens.size(); ++byte) {
+    const auto entry = vocab.find(alphabet.spell(static_cast<uint8_t>(byte)));
+    if (entry == vocab.end()) {
+      throw broken(spec.vocab_path,
+                   "the vocabulary lacks a token for byte " + std::to_string(byte));
+    }
+    tokens[byte] = entry->second;
+  }
+  return tokens;
+}
+
+int32_t merge_token(const TokenizerSpec& spec, const Vocab& vocab, size_t rank,
+                    std::string_view token) {
+  const auto entry = vocab.find(token);
+  if (entry == vocab.end()) {
+    throw broken(spec.merges_path, "merge " + std::to_string(rank) + " needs the token \"" +
+                                       std::string(token) + "\", which is not in the vocabulary");
+  }
+  return entry->second;
+}
+
+Bpe make_bpe(const TokenizerSpec& spec) {
+  const Vocab vocab = index_vocab(spec);
+  std::vector<Merge> merges;
+  merges.reserve(spec.merges.size());
+  for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
+    const auto& [left, right] = spec.merges[rank];
+    merges.push_back({merge_token(spec, vocab, rank, left), merge_token(spec, vocab, rank, right),
+                      merge_token(spec, vocab, rank, left + right), static_cast<int32_t>(rank)});
+  }
+  return Bpe(byte_tokens(spec, vocab), merges);
+}
+
+// Where one encoding put the tokens of the pieces it met last, by a hash of the piece: text repeats
+// its words.
+class PieceCache {
+ public:
+  struct Entry {
+    std::string_view piece;
+    size_t begin = 0, end = 0;  // of its tokens in the output
+  };
+
+  explicit PieceCache(size_t text_size)
+      : entries_(std::bit_ceil(std::clamp<size_t>(text_size / 8, 1, kMaxEntries))) {}
+
+  Entry& entry(std::string_view piece) {
+    return entries_[std::hash<std::string_view>()(piece) & (entries_.size() - 1)];
+  }
+
+ private:
+  static constexpr size_t kMaxEntries = 8192;
+  std::vector<Entry> entries_;
+};
+
+constexpr size_t kLongestCached = 64;  // bytes of a piece
 
 }  // namespace
 
-Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Tokenizer::~Tokenizer() = default;
+// One call of encode.
+class Tokenizer::Encoding {
+ public:
+  Encoding(const Tokenizer& tokenizer, const Matchers& matchers, std::string_view text)
+      : tokenizer_(tokenizer), matchers_(matchers), text_(text), cache_(text.size()) {}
+
+  std::vector<int32_t> run() {
+    out_.reserve(text_.size() / 4 + 1);
+    std::vector<AddedTokenMatcher::Segment> segments;
+    matchers_.raw.split(text_, segments);
+    for (const auto& segment : segments) {
+      if (segment.token >= 0) {
+        out_.push_back(segment.token);
+      } else {
+        encode_text(segment.text);
+      }
+    }
+    return std::move(out_);
+  }
+
+ private:
+  void encode_text(std::string_view text) {
+    if (tokenizer_.nfc_) text = normalized_.emplace_back(to_nfc(text));
+    std::vector<AddedTokenMatcher::Segment> segments;
+    matchers_.normalized.split(text, segments);
+    for (const auto& segment : segments) {
+      if (segment.token >= 0) {
+        out_.push_back(segment.token);
+      } else {
+        encode_plain(segment.text);
+      }
+    }
+  }
+
+  void encode_plain(std::string_view text) {
+    pieces_.push_back(tokenizer_.pre_tokenizer_.cut(text));
+    for (const std::string_view piece : pieces_.back().views) encode_piece(piece);
+    pieces_.back().views = {};  // the cache needs the text only
+  }
+
+  void encode_piece(std::string_view piece) {
+    if (piece.size() == 1 || piece.size() > kLongestCached) {
+      merge(piece);
+      return;
+    }
+    PieceCache::Entry& entry = cache_.entry(piece);
+    if (entry.piece == piece) {
+      for (size_t i = entry.begin; i < entry.end; ++i) out_.push_back(out_[i]);
+      return;
+    }
+    const size_t begin = out_.size();
+    merge(piece);
+    entry = {piece, begin, out_.size()};
+  }
+
+  void merge(std::string_view piece) {
+    const int32_t whole = tokenizer_.ignore_merges_ ? tokenizer_.tokens_.find(piece) : -1;
+    if (whole >= 0) {
+      out_.push_back(whole);
+    } else {
+      tokenizer_.bpe_.encode(piece, out_);
+    }
+  }
+
+  const Tokenizer& tokenizer_;
+  const Matchers& matchers_;
+  std::string_view text_;
+  PieceCache cache_;
+  std::deque<std::string> normalized_;  // what pieces point into
+  std::deque<Pieces> pieces_;
+  std::vector<int32_t> out_;
+};
 
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::string& dir) {
-  TokenizerFiles files = read_tokenizer_files(dir);
-  auto impl = std::make_unique<Impl>();
-  for (const auto& [spelling, id] : files.vocabulary) {
-    grow(impl->bytes, id);
-    const std::optional<std::string> bytes = bytes_of_spelling(spelling);
-    impl->bytes[static_cast<size_t>(id)] = bytes.value_or(spelling);
-    impl->ids.emplace(spelling, id);
-    if (bytes) impl->bpe.add_token(*bytes, id);
-  }
-  for (size_t rank = 0; rank < files.merges.size(); ++rank) {
-    const auto& [left, right] = files.merges[rank];
-    impl->bpe.add_merge(files.vocabulary.at(left), files.vocabulary.at(right),
-                        static_cast<int32_t>(rank), files.vocabulary.at(left + right));
-  }
-  impl->bpe.set_ignore_merges(files.ignore_merges);
-  for (const AddedToken& token : files.added) {
-    grow(impl->bytes, token.id);
-    impl->bytes[static_cast<size_t>(token.id)] = token.content;
-    impl->ids[token.content] = token.id;
-  }
-  impl->special.resize(impl->bytes.size());
-  for (const AddedToken& token : files.added)
-    impl->special[static_cast<size_t>(token.id)] = token.special;
-  for (const auto& [role, content] : files.roles)
-    if (const auto at = impl->ids.find(content); at != impl->ids.end())
-      impl->roles[role] = at->second;
-  try {
-    for (const SplitStep& step : files.splits)
-      impl->splits.push_back(std::make_unique<Regex>(step.pattern));
-  } catch (const Error& error) {
-    throw Error(DIFFULEX_E_TOKENIZER, files.path + ": " + error.message()).with("path", files.path);
-  }
-  impl->added = std::move(files.added);
-  impl->nfc = files.nfc;
-  impl->add_prefix_space = files.add_prefix_space;
-  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(impl)));
+  TokenizerSpec spec = read_tokenizer_spec(dir);
+  spec.added = added_tokens(spec);
+  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(spec)));
 }
 
-std::string Tokenizer::Impl::normalize(std::string_view text) const {
-  const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
-  if (!nfc || std::all_of(text.begin(), text.end(), is_ascii)) return std::string(text);
-  utf8proc_uint8_t* composed = nullptr;
-  const utf8proc_ssize_t size =
-      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
-                   static_cast<utf8proc_ssize_t>(text.size()), &composed,
-                   static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  if (size == UTF8PROC_ERROR_NOMEM) throw std::bad_alloc();
-  if (size < 0)
-    throw Error(DIFFULEX_E_TOKENIZER,
-                std::string("normalisation failed: ") + utf8proc_errmsg(size));
-  std::string out(reinterpret_cast<const char*>(composed), static_cast<size_t>(size));
-  std::free(composed);
-  return out;
+Tokenizer::Tokenizer(TokenizerSpec spec)
+    : nfc_(spec.nfc),
+      ignore_merges_(spec.ignore_merges),
+      tokens_(table_entries(spec)),
+      bpe_(make_bpe(spec)),
+      pre_tokenizer_(std::move(spec.steps)) {
+  for (const AddedToken& token : spec.added) {
+    added_.emplace(token.content, token.id);
+    const bool in_normal_form = token.normalized && nfc_;
+    const std::string content = in_normal_form ? to_nfc(token.content) : token.content;
+    AddedTokenMatcher Matchers::*matcher =
+        token.normalized ? &Matchers::normalized : &Matchers::raw;
+    (all_.*matcher).add(content, token);
+    if (!token.special) (ordinary_.*matcher).add(content, token);
+  }
+  for (size_t role = 0; role < kRoleCount; ++role) roles_[role] = role_token(spec.roles[role]);
 }
 
-// Cuts normalised text into words, step by step, and merges each.
-void Tokenizer::Impl::encode_words(std::string_view text, std::vector<int32_t>& out) const {
-  std::vector<std::string_view> words = {text}, next;
-  for (const auto& split : splits) {
-    Regex::Matcher matcher(*split);
-    next.clear();
-    for (const std::string_view word : words) {
-      size_t done = 0, begin = 0, end = 0;
-      while (done < word.size() && matcher.find(word, done, &begin, &end)) {
-        if (begin > done) next.push_back(word.substr(done, begin - done));
-        if (end == begin) break;  // a pattern that matches nothing cuts nothing
-        next.push_back(word.substr(begin, end - begin));
-        done = end;
-      }
-      if (done < word.size()) next.push_back(word.substr(done));
-    }
-    words.swap(next);
-  }
-  for (const std::string_view word : words) bpe.encode(word, out);
-}
-
-void Tokenizer::Impl::encode_plain(std::string_view text, bool parse_special,
-                                   std::vector<int32_t>& out) const {
-  std::string normal = normalize(text);
-  const auto wanted = [&](const AddedToken& t) {
-    return t.normalized && (parse_special || !t.special);
-  };
-  for (const Piece& piece : split_at_tokens(normal, added, wanted)) {
-    if (piece.token != nullptr) {
-      out.push_back(piece.token->id);
-    } else if (add_prefix_space && piece.text.front() != ' ') {
-      encode_words(" " + std::string(piece.text), out);
-    } else {
-      encode_words(piece.text, out);
-    }
-  }
+int32_t Tokenizer::role_token(const RoleSpec& role) const {
+  if (!role.text) return tokens_.contains(role.id) ? role.id : -1;
+  const int32_t id = added(*role.text);
+  return id >= 0 ? id : tokens_.find(*role.text);
 }
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special) const {
-  const std::string valid = to_valid_utf8(text);
-  std::vector<int32_t> out;
-  const auto wanted = [&](const AddedToken& t) {
-    return !t.normalized && (parse_special || !t.special);
-  };
-  for (const Piece& piece : split_at_tokens(valid, impl_->added, wanted)) {
-    if (piece.token != nullptr) {
-      out.push_back(piece.token->id);
-    } else {
-      impl_->encode_plain(piece.text, parse_special, out);
-    }
+  if (text.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "text must be shorter than 2 GiB");
   }
+  std::string repaired;
+  if (!is_valid_utf8(text)) {
+    append_repaired(text, repaired);
+    text = repaired;
+  }
+  try {
+    return Encoding(*this, parse_special ? all_ : ordinary_, text).run();
+  } catch (const std::runtime_error& e) {
+    throw Error(DIFFULEX_E_TOKENIZER,
+                std::string("a split pattern of the tokenizer gave up: ") + e.what());
+  }
+}
+
+std::string Tokenizer::decode(std::span<const int32_t> tokens, bool keep_special) const {
+  std::string bytes;
+  for (const int32_t id : tokens) append_bytes(id, keep_special, bytes);
+  std::string out;
+  append_repaired(bytes, out);
   return out;
 }
 
 void Tokenizer::append_bytes(int32_t id, bool keep_special, std::string& out) const {
-  if (id < 0 || id >= vocab_size())
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "token id " + std::to_string(id) + " is not in [0, " +
-                                                 std::to_string(vocab_size()) + ")")
-        .with("option", "tokens");
-  if (keep_special || !impl_->special[static_cast<size_t>(id)])
-    out += impl_->bytes[static_cast<size_t>(id)];
+  if (!tokens_.contains(id)) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "token " + std::to_string(id) + " is not in [0, " +
+                                                 std::to_string(vocab_size()) + ")");
+  }
+  if (keep_special || !tokens_.special(id)) out += tokens_.bytes(id);
 }
-
-std::string Tokenizer::decode(std::span<const int32_t> ids, bool keep_special) const {
-  std::string bytes;
-  for (const int32_t id : ids) append_bytes(id, keep_special, bytes);
-  return to_valid_utf8(bytes);
-}
-
-int32_t Tokenizer::vocab_size() const { return static_cast<int32_t>(impl_->bytes.size()); }
 
 int32_t Tokenizer::special(std::string_view name) const {
-  if (const auto role = impl_->roles.find(name); role != impl_->roles.end()) return role->second;
-  const auto at = impl_->ids.find(name);
-  return at == impl_->ids.end() ? -1 : at->second;
+  const auto role = std::find(kRoleNames.begin(), kRoleNames.end(), name);
+  if (role != kRoleNames.end()) return roles_[static_cast<size_t>(role - kRoleNames.begin())];
+  const int32_t id = added(name);
+  return id >= 0 ? id : tokens_.find(name);
 }
 
-bool Tokenizer::is_special(int32_t id) const {
-  return id >= 0 && id < vocab_size() && impl_->special[static_cast<size_t>(id)];
+int32_t Tokenizer::added(std::string_view content) const {
+  const auto found = added_.find(std::string(content));
+  return found == added_.end() ? -1 : found->second;
 }
 
 }  // namespace diffulex::text

@@ -1,42 +1,74 @@
-// A byte-level BPE tokenizer, read from tokenizer.json (or vocab.json and merges.txt).
+// A byte-level BPE tokenizer as model directories carry it.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
+
+#include "text/added_tokens.h"
+#include "text/bpe.h"
+#include "text/pre_tokenizer.h"
+#include "text/token_table.h"
+#include "text/tokenizer_spec.h"
 
 namespace diffulex::text {
 
-// Immutable after load: every const function may run on many threads at once.
+// Immutable: all functions are safe to call from several threads at once.
 class Tokenizer {
  public:
-  // Throws Error: DIFFULEX_E_IO (no tokenizer file), DIFFULEX_E_TOKENIZER naming the file and the
-  // key.
+  // Reads tokenizer.json of the directory, or vocab.json and merges.txt (then of the Qwen2 kind),
+  // and the config files beside it. Tokens that a config names for a role or as additional special
+  // tokens are special whatever their flags say. The post-processor is not applied: prompts are
+  // rendered with all their tokens. Errors: IO, TOKENIZER.
   static std::shared_ptr<const Tokenizer> load(const std::string& dir);
-  ~Tokenizer();
-  Tokenizer(const Tokenizer&) = delete;
-  Tokenizer& operator=(const Tokenizer&) = delete;
 
-  // parse_special: the text of special tokens becomes those tokens. Invalid UTF-8 is read as
-  // U+FFFD.
+  // Takes invalid UTF-8 as U+FFFD. The text of an added token becomes that token, that of a special
+  // one only with parse_special. Errors: INVALID_ARGUMENT (2 GiB of text or more), TOKENIZER (a
+  // pattern needs too much time or memory).
   std::vector<int32_t> encode(std::string_view text, bool parse_special) const;
-  // Throws Error(DIFFULEX_E_INVALID_ARGUMENT) for ids out of range. Incomplete UTF-8 is written as
-  // U+FFFD.
-  std::string decode(std::span<const int32_t> ids, bool keep_special) const;
-  // Appends the bytes of one token; special ones only with keep_special. Throws as decode.
+
+  // Incomplete UTF-8 becomes U+FFFD. Errors: INVALID_ARGUMENT (an id out of range).
+  std::string decode(std::span<const int32_t> tokens, bool keep_special) const;
+
+  // Appends the bytes of one token, which may be part of a character; none for a special token
+  // unless keep_special. Errors: INVALID_ARGUMENT.
   void append_bytes(int32_t id, bool keep_special, std::string& out) const;
 
-  int32_t vocab_size() const;                    // highest id + 1, added tokens included
-  int32_t special(std::string_view name) const;  // by role (eos, bos, pad, mask) or text; -1 = none
-  bool is_special(int32_t id) const;
+  int32_t vocab_size() const { return tokens_.size(); }
+
+  // The token of a role ("eos", "bos", "pad", "mask") or of a text ("<|im_end|>"); -1: none.
+  int32_t special(std::string_view name) const;
+
+  // The added token of this text, which encode can yield for it as a whole; -1: none.
+  int32_t added(std::string_view content) const;
+
+  bool is_special(int32_t id) const { return tokens_.contains(id) && tokens_.special(id); }
 
  private:
-  struct Impl;
-  explicit Tokenizer(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  // Finds added tokens: in the text as it is, and in normalised text.
+  struct Matchers {
+    AddedTokenMatcher raw, normalized;
+  };
+  class Encoding;  // one call of encode
+
+  explicit Tokenizer(TokenizerSpec spec);
+
+  int32_t role_token(const RoleSpec& role) const;
+
+  bool nfc_;
+  bool ignore_merges_;
+  std::unordered_map<std::string, int32_t> added_;
+  TokenTable tokens_;
+  Bpe bpe_;
+  PreTokenizer pre_tokenizer_;
+  Matchers all_;
+  Matchers ordinary_;  // without special tokens
+  std::array<int32_t, kRoleCount> roles_{};
 };
 
 }  // namespace diffulex::text

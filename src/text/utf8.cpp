@@ -1,62 +1,226 @@
 #include "text/utf8.h"
 
-namespace diffulex::text {
+#include <utf8proc.h>
 
-Utf8Unit next_unit(std::string_view text) {
-  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char first = byte(0);
-  if (first < 0x80) return {1, true, false};
-  size_t length = 0;
-  unsigned char low = 0x80, high = 0xBF;  // of the second byte
-  if (first >= 0xC2 && first <= 0xDF) {
-    length = 2;
-  } else if (first >= 0xE0 && first <= 0xEF) {
-    length = 3;
-    if (first == 0xE0) low = 0xA0;
-    if (first == 0xED) high = 0x9F;
-  } else if (first >= 0xF0 && first <= 0xF4) {
-    length = 4;
-    if (first == 0xF0) low = 0x90;
-    if (first == 0xF4) high = 0x8F;
-  } else {
-    return {1, false, false};
-  }
-  for (size_t i = 1; i < length; ++i) {
-    if (i == text.size()) return {i, false, true};
-    if (byte(i) < low || byte(i) > high) return {i, false, false};
-    low = 0x80;
-    high = 0xBF;
-  }
-  return {length, true, false};
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+namespace diffulex::text {
+namespace {
+
+struct Lead {
+  uint8_t size;        // of the whole sequence; 0: no sequence starts with this byte
+  uint8_t low, high;   // range of the second byte
+  uint8_t value_mask;  // of the lead byte
+};
+
+Lead classify_lead(uint8_t byte) {
+  if (byte >= 0xC2 && byte <= 0xDF) return {2, 0x80, 0xBF, 0x1F};
+  if (byte == 0xE0) return {3, 0xA0, 0xBF, 0x0F};
+  if (byte == 0xED) return {3, 0x80, 0x9F, 0x0F};  // no surrogates
+  if (byte >= 0xE1 && byte <= 0xEF) return {3, 0x80, 0xBF, 0x0F};
+  if (byte == 0xF0) return {4, 0x90, 0xBF, 0x07};
+  if (byte >= 0xF1 && byte <= 0xF3) return {4, 0x80, 0xBF, 0x07};
+  if (byte == 0xF4) return {4, 0x80, 0x8F, 0x07};  // nothing above U+10FFFF
+  return {0, 0, 0, 0};
 }
 
-std::string to_valid_utf8(std::string_view text) {
+struct Range {
+  uint32_t first, last;
+};
+
+// Code points that are their own normal form C whatever stands next to them inside these ranges.
+// Not complete: a shortcut for the text that is common.
+constexpr std::array<Range, 9> kInert = {{{0x0000, 0x02FF},
+                                          {0x0400, 0x0482},
+                                          {0x2010, 0x2027},
+                                          {0x3001, 0x3029},
+                                          {0x3041, 0x3096},
+                                          {0x30A1, 0x30FA},
+                                          {0x3400, 0x9FFF},
+                                          {0xAC00, 0xD7A3},
+                                          {0x1F300, 0x1FAFF}}};
+
+bool is_inert(uint32_t code) {
+  return std::any_of(kInert.begin(), kInert.end(),
+                     [code](Range r) { return code >= r.first && code <= r.last; });
+}
+
+bool is_nfc_at_sight(std::string_view text) {
+  for (size_t pos = 0; pos < text.size();) {
+    if (static_cast<uint8_t>(text[pos]) < 0x80) {
+      ++pos;
+      continue;
+    }
+    const Utf8Unit unit = read_utf8(text, pos);
+    if (!is_inert(unit.code)) return false;
+    pos += unit.size;
+  }
+  return true;
+}
+
+constexpr auto kNfcOptions = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
+
+void append_decomposed(uint32_t code, std::vector<utf8proc_int32_t>& out) {
+  std::array<utf8proc_int32_t, 32> buffer{};  // canonical decompositions have 4 code points at most
+  int bound_class = 0;
+  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), buffer.data(),
+                                             buffer.size(), kNfcOptions, &bound_class);
+  if (count < 0 || static_cast<size_t>(count) > buffer.size()) {
+    out.push_back(static_cast<utf8proc_int32_t>(code));
+    return;
+  }
+  out.insert(out.end(), buffer.begin(), buffer.begin() + count);
+}
+
+int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
+
+// Sorts every run of marks by class. utf8proc sorts by exchanging neighbours, which takes quadratic
+// time when a text is one long run of marks.
+void order_marks(std::vector<utf8proc_int32_t>& codes) {
+  std::vector<std::pair<int, utf8proc_int32_t>> marks;
+  for (size_t begin = 0; begin < codes.size();) {
+    marks.clear();
+    size_t end = begin;
+    for (; end < codes.size(); ++end) {
+      const int mark_class = combining_class(codes[end]);
+      if (mark_class == 0) break;
+      marks.emplace_back(mark_class, codes[end]);
+    }
+    std::stable_sort(marks.begin(), marks.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (size_t i = 0; i < marks.size(); ++i) codes[begin + i] = marks[i].second;
+    begin = end + 1;
+  }
+}
+
+bool is_enclosed_letter(uint32_t code) {  // symbols that are Alphabetic nevertheless
+  return (code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
+         (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189);
+}
+
+}  // namespace
+
+Utf8Unit read_utf8(std::string_view text, size_t pos) {
+  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[i]); };
+  const uint8_t first = byte(pos);
+  if (first < 0x80) return {first, 1, Utf8Unit::kValid};
+  const Lead lead = classify_lead(first);
+  if (lead.size == 0) return {0, 1, Utf8Unit::kInvalid};
+  uint32_t code = first & lead.value_mask;
+  for (uint8_t i = 1; i < lead.size; ++i) {
+    if (pos + i >= text.size()) return {0, i, Utf8Unit::kIncomplete};
+    const uint8_t next = byte(pos + i);
+    const uint8_t low = i == 1 ? lead.low : 0x80;
+    const uint8_t high = i == 1 ? lead.high : 0xBF;
+    if (next < low || next > high) return {0, i, Utf8Unit::kInvalid};
+    code = (code << 6) | (next & 0x3F);
+  }
+  return {code, lead.size, Utf8Unit::kValid};
+}
+
+Utf8Unit read_utf8_before(std::string_view text, size_t pos) {
+  size_t begin = pos - 1;
+  while (begin > 0 && (static_cast<uint8_t>(text[begin]) & 0xC0) == 0x80) --begin;
+  return read_utf8(text.substr(0, pos), begin);
+}
+
+void append_utf8(uint32_t code, std::string& out) {
+  const auto put = [&out](uint32_t byte) { out.push_back(static_cast<char>(byte)); };
+  if (code < 0x80) {
+    put(code);
+  } else if (code < 0x800) {
+    put(0xC0 | (code >> 6));
+    put(0x80 | (code & 0x3F));
+  } else if (code < 0x10000) {
+    put(0xE0 | (code >> 12));
+    put(0x80 | ((code >> 6) & 0x3F));
+    put(0x80 | (code & 0x3F));
+  } else {
+    put(0xF0 | (code >> 18));
+    put(0x80 | ((code >> 12) & 0x3F));
+    put(0x80 | ((code >> 6) & 0x3F));
+    put(0x80 | (code & 0x3F));
+  }
+}
+
+void append_repaired(std::string_view text, std::string& out) {
+  out.reserve(out.size() + text.size());
+  size_t sound = 0;  // begin of the valid text not appended yet
+  for (size_t pos = 0; pos < text.size();) {
+    const Utf8Unit unit = read_utf8(text, pos);
+    if (unit.kind != Utf8Unit::kValid) {
+      out.append(text.substr(sound, pos - sound));
+      out.append(kReplacement);
+      sound = pos + unit.size;
+    }
+    pos += unit.size;
+  }
+  out.append(text.substr(sound));
+}
+
+bool is_valid_utf8(std::string_view text) {
+  for (size_t pos = 0; pos < text.size();) {
+    const Utf8Unit unit = read_utf8(text, pos);
+    if (unit.kind != Utf8Unit::kValid) return false;
+    pos += unit.size;
+  }
+  return true;
+}
+
+std::string to_nfc(std::string_view text) {
+  if (is_nfc_at_sight(text)) return std::string(text);
+  std::vector<utf8proc_int32_t> codes;
+  codes.reserve(text.size());
+  for (size_t pos = 0; pos < text.size();) {
+    const Utf8Unit unit = read_utf8(text, pos);
+    append_decomposed(unit.code, codes);
+    pos += unit.size;
+  }
+  order_marks(codes);
+  const auto count = utf8proc_normalize_utf32(
+      codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kNfcOptions);
   std::string out;
   out.reserve(text.size());
-  while (!text.empty()) {
-    const Utf8Unit unit = next_unit(text);
-    out += unit.valid ? text.substr(0, unit.length) : kReplacement;
-    text.remove_prefix(unit.length);
-  }
+  for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(static_cast<uint32_t>(codes[i]), out);
   return out;
 }
 
-void append_code_point(char32_t c, std::string& out) {
-  const auto tail = [&](int shift) { out += static_cast<char>(0x80 | (c >> shift & 0x3F)); };
-  if (c < 0x80) {
-    out += static_cast<char>(c);
-  } else if (c < 0x800) {
-    out += static_cast<char>(0xC0 | c >> 6);
-    tail(0);
-  } else if (c < 0x10000) {
-    out += static_cast<char>(0xE0 | c >> 12);
-    tail(6);
-    tail(0);
-  } else {
-    out += static_cast<char>(0xF0 | c >> 18);
-    tail(12);
-    tail(6);
-    tail(0);
+bool is_white_space(uint32_t code) {
+  switch (code) {
+    case 0x20:
+    case 0x85:
+    case 0xA0:
+    case 0x1680:
+    case 0x2028:
+    case 0x2029:
+    case 0x202F:
+    case 0x205F:
+    case 0x3000:
+      return true;
+    default:
+      return (code >= 0x09 && code <= 0x0D) || (code >= 0x2000 && code <= 0x200A);
+  }
+}
+
+bool is_word(uint32_t code) {
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return code == 0x200C || code == 0x200D || is_enclosed_letter(code);
   }
 }
 
