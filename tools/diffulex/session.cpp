@@ -81,6 +81,7 @@ std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items,
     store.emplace_back(item.substr(0, equals), item.substr(equals + 1));
   }
   std::vector<diffulex_kv> out;
+  out.reserve(store.size());
   for (const auto& [key, value] : store) out.push_back({key.c_str(), value.c_str()});
   return out;
 }

@@ -91,9 +91,9 @@ void attend(const AttentionKernels& kernels, const AttentionLayer& layer,
   t.kv_dtype = kv.dtype;
   t.scale2 = layer.scale * kLog2E;
   const int vectors = count * t.group, stride = padded_dim(t.dim);
-  const size_t group_elements = static_cast<size_t>(t.group * t.dim);
+  const size_t group_elements = static_cast<size_t>(t.group) * static_cast<size_t>(t.dim);
   // Element of the first row's first head of the group, in queries and out.
-  const size_t row_elements = static_cast<size_t>(layer.heads * t.dim);
+  const size_t row_elements = static_cast<size_t>(layer.heads) * static_cast<size_t>(t.dim);
   const size_t origin = static_cast<size_t>(request.first_row + first) * row_elements +
                         static_cast<size_t>(head) * group_elements;
 
@@ -103,7 +103,7 @@ void attend(const AttentionKernels& kernels, const AttentionLayer& layer,
         static_cast<std::byte*>(t.queries) + r * group_elements * query_size,
         static_cast<const std::byte*>(layer.queries) + (origin + r * row_elements) * query_size,
         group_elements * query_size);
-  std::fill_n(t.out, static_cast<size_t>(vectors * stride), 0.0f);
+  std::fill_n(t.out, static_cast<size_t>(vectors) * static_cast<size_t>(stride), 0.0f);
   std::fill_n(t.max, vectors, kNoMax);
   std::fill_n(t.sum, vectors, 0.0f);
 

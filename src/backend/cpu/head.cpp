@@ -46,7 +46,7 @@ void Head::prepare(Matmul& matmul, std::span<const HeadRow> rows) {
   if (most == 0) return;
   if (most > slots_) {
     slots_ = most;
-    while (candidates_.size() < static_cast<size_t>(slots_ * config_.members))
+    while (candidates_.size() < static_cast<size_t>(slots_) * static_cast<size_t>(config_.members))
       candidates_.push_back(Candidates(config_.candidate_limit));
   }
   if (weights_->rows() > config_.candidate_limit) {

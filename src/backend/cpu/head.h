@@ -58,7 +58,8 @@ class Head {
   void mask_excluded(const HeadRow& row, int32_t first_id, int n, float* scores) const;
   int slot_of(int64_t r) const { return filter_slots_[static_cast<size_t>(r)]; }
   Candidates& candidates(int member, int slot) {
-    return candidates_[static_cast<size_t>(member * slots_ + slot)];
+    return candidates_[static_cast<size_t>(member) * static_cast<size_t>(slots_) +
+                       static_cast<size_t>(slot)];
   }
 
   const PackedMatrix* weights_ = nullptr;

@@ -29,7 +29,7 @@ uint64_t picks_needed(const RequestRow& row, std::span<const int32_t> tokens) {
     if (b.status != decide::kActive) continue;
     const int end = decide::counted_positions(p, row.window, i);
     for (int offset = b.editable_start; offset < end; ++offset)
-      count += tokens[static_cast<size_t>(i * p.block_size + offset)] == p.mask_token ? 1 : 0;
+      count += tokens[static_cast<ptrdiff_t>(i) * p.block_size + offset] == p.mask_token ? 1 : 0;
   }
   return count;
 }
