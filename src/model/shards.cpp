@@ -70,7 +70,9 @@ std::vector<SafetensorsFile> open_indexed(const std::string& dir, const std::str
     const SafetensorsFile& file = files.emplace_back(join_path(dir, name));
     for (const std::string& tensor : tensors) {
       if (file.find(tensor) != nullptr) continue;
-      problems.add("tensor '" + tensor + "' is not in '" + name + "'", tensor);
+      std::string problem = "tensor '";
+      problem.append(tensor).append("' is not in '").append(name).append("'");
+      problems.add(problem, tensor);
     }
   }
   problems.check(index_path);

@@ -39,7 +39,7 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 
 // Stores x as bf16, rounded to nearest even; NaN stays NaN.
 template <class D>
-HWY_INLINE void store_bf16(D d, hn::VFromD<D> x, uint16_t* to) {
+HWY_INLINE void store_bf16([[maybe_unused]] D d, hn::VFromD<D> x, uint16_t* to) {
   const hn::RebindToUnsigned<D> du;
   const hn::Rebind<uint16_t, D> du16;
   const auto bits = hn::BitCast(du, x);
