@@ -13,7 +13,10 @@ release: setup
 	@cmake --preset release --log-level=WARNING
 	@cmake --build --preset release -j$(JOBS)
 
-demo: release
+# Only what the demo runs: the library and the command.
+demo: setup
+	@cmake --preset release --log-level=WARNING
+	@cmake --build --preset release -j$(JOBS) --target diffulex_command
 	@build/release/tools/diffulex/diffulex generate -m $(MODEL) --buffer-blocks 4 --strategy-set accept_threshold=0.9 -p "$(QUESTION)"
 
 test: release
