@@ -35,6 +35,9 @@ constexpr Shape kShapes[] = {{"0.6b", 1024, 28, 16, 8, 128, 3072, 32000},
                              {"1.7b", 2048, 28, 16, 8, 128, 6144, 151936}};
 constexpr int kPageSize = 32;
 constexpr int kMaxRows = 512;
+// OpenMP's workers keep spinning for some milliseconds after a product of plain oneDNN; a step
+// timed meanwhile would share its cores with them.
+constexpr std::chrono::milliseconds kSettle(30);
 
 double seconds(const std::function<void()>& work) {
   const auto start = std::chrono::steady_clock::now();
@@ -260,6 +263,7 @@ void measure(const Shape& shape, int threads, int rounds, int deep) {
     std::vector<double> shallow, deeper, alone, ratio, deep_ratio, growth;
     for (int round = -1; round < rounds; ++round) {
       const double a = seconds([&] { plain.run(rows); });
+      std::this_thread::sleep_for(kSettle);
       const double s = seconds([&] { engine.run(rows, 0, 0); });
       const double d = seconds([&] { engine.run(rows, deep, 0); });
       if (round < 0) continue;  // warm-up

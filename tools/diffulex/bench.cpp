@@ -8,6 +8,7 @@
 
 #include "commands.h"
 #include "session.h"
+#include "terminal.h"
 
 namespace diffulex_command {
 namespace {
@@ -15,7 +16,7 @@ namespace {
 struct Options {
   EngineOptions engine;
   SamplingOptions sampling;
-  uint32_t prompt_tokens = 64, requests = 8;
+  uint32_t prompt_tokens = 64, requests = 8, concurrency = 0;
   bool json = false;
 };
 
@@ -25,11 +26,10 @@ double percentile(std::vector<double> values, double share) {
   return values[static_cast<size_t>(std::lround(share * static_cast<double>(values.size() - 1)))];
 }
 
-std::vector<diffulex_token> random_prompt(const Session& session, uint32_t count,
+double per(uint64_t count, double by) { return by > 0 ? static_cast<double>(count) / by : 0; }
+
+std::vector<diffulex_token> random_prompt(const diffulex_engine_info& info, uint32_t count,
                                           std::mt19937& rng) {
-  diffulex_engine_info info{};
-  info.struct_size = sizeof(info);
-  check(diffulex_engine_get_info(session.engine(), &info, nullptr), nullptr);
   std::vector<diffulex_token> prompt;
   while (prompt.size() < count) {
     const auto token = static_cast<diffulex_token>(rng() % static_cast<uint32_t>(info.vocab_size));
@@ -38,61 +38,105 @@ std::vector<diffulex_token> random_prompt(const Session& session, uint32_t count
   return prompt;
 }
 
-int run(const Options& options) {
-  EngineOptions engine = options.engine;
-  engine.engine_set.push_back("step_log_capacity=1000000");
-  Session session(engine);
-  std::mt19937 rng(1);
+// Requests that finished since the last call.
+uint32_t take_finished(const Session& session) {
+  diffulex_event events[64];
+  size_t count = 0;
+  uint32_t finished = 0;
+  do {
+    diffulex_error* error = nullptr;
+    check(diffulex_engine_wait(session.engine(), events, sizeof(events[0]), std::size(events),
+                               &count, 0, &error),
+          error);
+    for (size_t i = 0; i < count; ++i) finished += events[i].type == DIFFULEX_EVENT_FINISHED;
+  } while (count == std::size(events));
+  return finished;
+}
+
+// Runs all requests, at most options.concurrency of them at a time; false: interrupted.
+bool run_requests(Session& session, const Options& options, std::vector<diffulex_request_id>& ids) {
+  // Not the library's draws: the prompts of one seed are the same for every sampling.
+  std::mt19937 rng(static_cast<uint32_t>(options.sampling.seed));
+  const diffulex_engine_info info = session.engine_info();
   diffulex_request_params params = options.sampling.params();
   params.flags = DIFFULEX_REQUEST_IGNORE_EOS | DIFFULEX_REQUEST_NO_CACHE;
-  std::vector<diffulex_request_id> ids(options.requests);
-  for (diffulex_request_id& id : ids) {
-    const auto prompt = random_prompt(session, options.prompt_tokens, rng);
-    diffulex_error* error = nullptr;
-    check(diffulex_request_submit(session.engine(), prompt.data(), prompt.size(), &params, &id,
-                                  &error),
-          error);
+  const uint32_t at_once = options.concurrency > 0 ? options.concurrency : options.requests;
+  uint32_t running = 0;
+  while (!interrupted()) {
+    for (; running < at_once && ids.size() < options.requests; ++running) {
+      const auto prompt = random_prompt(info, options.prompt_tokens, rng);
+      diffulex_error* error = nullptr;
+      diffulex_request_id id = 0;
+      check(diffulex_request_submit(session.engine(), prompt.data(), prompt.size(), &params, &id,
+                                    &error),
+            error);
+      ids.push_back(id);
+    }
+    if (running == 0) return true;
+    (void)session.step();
+    running -= take_finished(session);
   }
-  while (session.step()) {
-  }
+  return false;
+}
+
+std::vector<diffulex_step_stats> read_steps(const Session& session) {
+  diffulex_engine_stats stats{};
+  stats.struct_size = sizeof(stats);
+  diffulex_error* error = nullptr;
+  check(diffulex_engine_get_stats(session.engine(), &stats, &error), error);
+  std::vector<diffulex_step_stats> steps(stats.steps);
+  size_t count = 0;
+  check(diffulex_engine_read_steps(session.engine(), 0, steps.data(), sizeof(steps[0]),
+                                   steps.size(), &count, &error),
+        error);
+  steps.resize(count);
+  return steps;
+}
+
+nlohmann::ordered_json summary(const Session& session,
+                               const std::vector<diffulex_request_id>& ids) {
   std::vector<double> first_commit, step_ms;
-  uint64_t tokens = 0, denoise = 0, begin = UINT64_MAX, end = 0;
+  uint64_t tokens = 0, forwards = 0, denoise = 0, begin = UINT64_MAX, end = 0;
   for (const diffulex_request_id id : ids) {
-    const diffulex_request_info info = session.info(id);
-    first_commit.push_back(static_cast<double>(info.first_commit_ns - info.queued_ns) * 1e-6);
+    const diffulex_request_info info = session.finished(id);
+    if (info.first_commit_ns > 0)
+      first_commit.push_back(static_cast<double>(info.first_commit_ns - info.queued_ns) * 1e-6);
     tokens += info.committed_len;
+    forwards += info.steps;
     denoise += info.denoise_steps;
     begin = std::min(begin, info.queued_ns);
     end = std::max(end, info.end_ns);
   }
-  diffulex_engine_stats stats{};
-  stats.struct_size = sizeof(stats);
-  check(diffulex_engine_get_stats(session.engine(), &stats, nullptr), nullptr);
-  std::vector<diffulex_step_stats> steps(stats.steps);
-  size_t count = 0;
-  check(diffulex_engine_read_steps(session.engine(), 0, steps.data(), sizeof(steps[0]),
-                                   steps.size(), &count, nullptr),
-        nullptr);
-  for (size_t i = 0; i < count; ++i)
-    step_ms.push_back(static_cast<double>(steps[i].duration_ns) * 1e-6);
+  const std::vector<diffulex_step_stats> steps = read_steps(session);
+  for (const diffulex_step_stats& step : steps)
+    step_ms.push_back(static_cast<double>(step.duration_ns) * 1e-6);
   const double seconds = static_cast<double>(end - begin) * 1e-9;
-  const nlohmann::json result = {
-      {"requests", options.requests},
-      {"tokens", tokens},
-      {"seconds", seconds},
-      {"tokens_per_second", static_cast<double>(tokens) / seconds},
-      {"tokens_per_denoising_forward",
-       static_cast<double>(tokens) / static_cast<double>(std::max<uint64_t>(denoise, 1))},
-      {"steps", stats.steps},
-      {"step_ms_median", percentile(step_ms, 0.5)},
-      {"step_ms_p95", percentile(step_ms, 0.95)},
-      {"first_commit_ms_median", percentile(first_commit, 0.5)},
-      {"first_commit_ms_p95", percentile(first_commit, 0.95)}};
+  return {{"requests", ids.size()},
+          {"tokens", tokens},
+          {"seconds", seconds},
+          {"tokens_per_second", per(tokens, seconds)},
+          {"tokens_per_forward", per(tokens, static_cast<double>(forwards))},
+          {"tokens_per_denoising_forward", per(tokens, static_cast<double>(denoise))},
+          {"steps", steps.size()},
+          {"step_ms_median", percentile(step_ms, 0.5)},
+          {"step_ms_p95", percentile(step_ms, 0.95)},
+          {"first_commit_ms_median", percentile(first_commit, 0.5)},
+          {"first_commit_ms_p95", percentile(first_commit, 0.95)}};
+}
+
+int run(const Options& options) {
+  EngineOptions engine = options.engine;
+  engine.engine_set.emplace_back("step_log_capacity=1000000");
+  Session session(engine);
+  std::vector<diffulex_request_id> ids;
+  if (!run_requests(session, options, ids)) return kInterruptedExit;
+  const nlohmann::ordered_json result = summary(session, ids);
   if (options.json) {
     std::printf("%s\n", result.dump(2).c_str());
   } else {
     for (const auto& [key, value] : result.items())
-      std::printf("%-30s %s\n", key.c_str(), value.dump().c_str());
+      std::printf(value.is_number_float() ? "%-30s %.3f\n" : "%-30s %.0f\n", key.c_str(),
+                  value.get<double>());
   }
   return 0;
 }
@@ -107,8 +151,12 @@ Run add_bench(CLI::App& app) {
   app.add_option("--prompt-tokens", options->prompt_tokens, "random tokens per prompt")
       ->check(CLI::Range(1u, 1u << 20))
       ->capture_default_str();
-  app.add_option("--requests", options->requests, "requests, all submitted at once")
+  app.add_option("--requests", options->requests, "requests in all")
       ->check(CLI::Range(1u, 100000u))
+      ->capture_default_str();
+  app.add_option("--concurrency", options->concurrency,
+                 "requests submitted at a time; 0 = all. The engine runs max_requests together")
+      ->check(CLI::Range(0u, 100000u))
       ->capture_default_str();
   app.add_flag("--json", options->json, "prints the result as JSON");
   return [options] { return run(*options); };

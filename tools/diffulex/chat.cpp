@@ -7,6 +7,7 @@
 
 #include "commands.h"
 #include "session.h"
+#include "terminal.h"
 #include "view.h"
 
 namespace diffulex_command {
@@ -23,12 +24,24 @@ void answer(Session& session, const Options& options, Session::Turns& turns) {
   diffulex_request_params params = options.sampling.params();
   if (kind == ViewKind::kLive) params.flags |= DIFFULEX_REQUEST_TRACK_SLOTS;
   const diffulex_request_id id = session.submit(session.render(turns), params);
-  turns.emplace_back("assistant", View(session, kind, false).run(id));
-  const diffulex_request_info info = session.info(id);
-  if (kind == ViewKind::kLive && !options.engine.quiet)
-    std::printf("\x1b[2m%u prompt tokens, %u from the cache, %u output tokens, %s\x1b[0m\n",
-                info.prompt_len, info.cached_len, info.committed_len, finish_name(info.finish));
+  const std::string text = View(session, kind, !options.engine.quiet).run(id);
+  (void)session.finished(id);
+  turns.emplace_back("assistant", text);
+  if (kind == ViewKind::kNone) std::printf("%s\n", text.c_str());
+  clear_interrupt();  // it ended this answer, not the conversation
   (void)diffulex_request_release(session.engine(), id);
+}
+
+// A question that fails (too long, say) is forgotten; the conversation goes on.
+void ask(Session& session, const Options& options, Session::Turns& turns,
+         const std::string& question) {
+  turns.emplace_back("user", question);
+  try {
+    answer(session, options, turns);
+  } catch (const Failure& failure) {
+    turns.pop_back();
+    std::fprintf(stderr, "diffulex: error: %s\n", failure.what());
+  }
 }
 
 int run(const Options& options) {
@@ -45,14 +58,17 @@ int run(const Options& options) {
   while (true) {
     if (terminal) std::printf("> ");
     std::fflush(stdout);
-    if (!std::getline(std::cin, line) || line == "/quit") return 0;
+    if (!std::getline(std::cin, line)) {
+      if (terminal) std::printf("\n");
+      return interrupted() ? kInterruptedExit : 0;
+    }
+    if (line == "/quit") return 0;
     if (line.empty()) continue;
     if (line == "/reset") {
       reset();
       continue;
     }
-    turns.emplace_back("user", line);
-    answer(session, options, turns);
+    ask(session, options, turns, line);
   }
 }
 

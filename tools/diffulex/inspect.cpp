@@ -1,157 +1,42 @@
 // diffulex inspect: what the library, a checkpoint and a configuration are.
 #include <cstdio>
-#include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "commands.h"
+#include "facts.h"
+#include "facts_text.h"
 #include "session.h"
 
 namespace diffulex_command {
 namespace {
 
-using nlohmann::json;
-
 struct Options {
   EngineOptions engine;
-  bool json = false, markdown = false;
+  bool load = false, json = false, markdown = false;
 };
 
-json options_of(const std::function<diffulex_status(size_t, diffulex_option_info*)>& get) {
-  json list = json::array();
-  diffulex_option_info info{};
-  info.struct_size = sizeof(info);
-  for (size_t i = 0; get(i, &info) == DIFFULEX_OK; ++i) {
-    constexpr const char* kTypes[] = {"bool", "int", "float", "string"};
-    list.push_back({{"key", info.key},
-                    {"type", info.type >= 0 && info.type < 4 ? kTypes[info.type] : "?"},
-                    {"default", info.default_value},
-                    {"allowed", info.allowed},
-                    {"summary", info.summary}});
-  }
-  return list;
-}
-
-json library() {
-  json out = {{"build", json::parse(diffulex_build_info())},
-              {"devices", json::array()},
-              {"strategies", json::array()}};
-  for (size_t i = 0; i < diffulex_device_count(); ++i) {
-    diffulex_device_info info{};
-    info.struct_size = sizeof(info);
-    check(diffulex_device_get(i, &info, nullptr), nullptr);
-    out["devices"].push_back({{"selector", info.selector},
-                              {"name", info.name},
-                              {"usable", info.usable != 0},
-                              {"reason", info.reason},
-                              {"memory_total", info.memory_total},
-                              {"memory_free", info.memory_free}});
-  }
-  out["engine_options"] = options_of([](size_t i, diffulex_option_info* info) {
-    return diffulex_engine_option(i, info, nullptr);
-  });
-  for (size_t i = 0; const char* name = diffulex_strategy_name(i); ++i)
-    out["strategies"].push_back(
-        {{"name", name},
-         {"summary", diffulex_strategy_summary(name)},
-         {"options", options_of([name](size_t k, diffulex_option_info* info) {
-            return diffulex_strategy_option(name, k, info, nullptr);
-          })}});
+// The plan comes first: it is the one that finds what the library does not run.
+Facts model_and_plan(const Options& options) {
+  const Facts plan = plan_facts(options.engine);
+  Facts out = {{"checkpoint", checkpoint_facts(options.engine.model)}, {"plan", plan}};
+  if (options.load) out["engine"] = engine_facts(options.engine);
   return out;
-}
-
-json plan_of(const EngineOptions& options) {
-  const Config config(options);
-  diffulex_plan plan{};
-  plan.struct_size = sizeof(plan);
-  diffulex_error* error = nullptr;
-  check(diffulex_engine_plan(&config.config, &plan, &error), error);
-  return {{"weight_bytes", plan.weight_bytes},
-          {"kv_bytes", plan.kv_bytes},
-          {"workspace_bytes", plan.workspace_bytes},
-          {"total_bytes", plan.total_bytes},
-          {"available_bytes", plan.available_bytes},
-          {"shortfall_bytes", plan.shortfall_bytes},
-          {"kv_pages", plan.kv_pages},
-          {"max_model_len", plan.max_model_len},
-          {"max_cached_tokens", plan.max_cached_tokens}};
-}
-
-json model_of(const EngineOptions& options) {
-  const Session session(options);
-  diffulex_engine_info info{};
-  info.struct_size = sizeof(info);
-  check(diffulex_engine_get_info(session.engine(), &info, nullptr), nullptr);
-  return {{"architecture", info.architecture},
-          {"family", info.family},
-          {"strategy", info.strategy},
-          {"vocab_size", info.vocab_size},
-          {"eos_token", info.eos_token},
-          {"mask_token", info.mask_token},
-          {"block_size", info.block_size},
-          {"buffer_blocks", info.buffer_blocks},
-          {"page_size", info.page_size},
-          {"max_requests", info.max_requests},
-          {"max_batched_tokens", info.max_batched_tokens},
-          {"cpu_threads", info.cpu_threads},
-          {"kernels", info.kernels}};
-}
-
-void print_tree(const json& value, int depth) {
-  for (const auto& [key, item] : value.items()) {
-    std::printf("%*s%s", 2 * depth, "", value.is_array() ? "-" : key.c_str());
-    if (item.is_structured()) {
-      std::printf("\n");
-      print_tree(item, depth + 1);
-    } else {
-      std::printf(": %s\n",
-                  item.is_string() ? item.get<std::string>().c_str() : item.dump().c_str());
-    }
-  }
-}
-
-void print_table(const json& options) {
-  std::printf(
-      "\n| key | type | default | allowed | what it does |\n| --- | --- | --- | --- | --- |\n");
-  for (const json& o : options) {
-    const std::string otherwise = o["default"];
-    std::printf("| `%s` | %s | %s | %s | %s |\n", o["key"].get<std::string>().c_str(),
-                o["type"].get<std::string>().c_str(),
-                otherwise.empty() ? "derived" : otherwise.c_str(),
-                o["allowed"].get<std::string>().c_str(), o["summary"].get<std::string>().c_str());
-  }
-}
-
-void print_markdown() {
-  const json all = library();
-  std::printf(
-      "# Configuration\n\nGenerated by `diffulex inspect --options-markdown` from the library's "
-      "own option tables.\n\n"
-      "## Engine options\n\nIn C: `diffulex_engine_config.engine_options`, or the field of the "
-      "same name. In the command: `--set key=value`.\n");
-  print_table(all["engine_options"]);
-  std::printf(
-      "\n## Strategies\n\nIn C: `strategy_options` of the engine, and of a request to override "
-      "them. In the command: `--strategy-set key=value`.\n");
-  for (const json& strategy : all["strategies"]) {
-    std::printf("\n### `%s`\n\n%s.\n", strategy["name"].get<std::string>().c_str(),
-                strategy["summary"].get<std::string>().c_str());
-    print_table(strategy["options"]);
-  }
 }
 
 int run(const Options& options) {
   if (options.markdown) {
-    print_markdown();
+    print_options_markdown();
     return 0;
   }
-  json out = options.engine.model.empty()
-                 ? library()
-                 : json{{"model", model_of(options.engine)}, {"plan", plan_of(options.engine)}};
+  Facts out = options.engine.model.empty()
+                  ? Facts{{"build", build_facts()}, {"devices", device_facts()}}
+                  : model_and_plan(options);
+  out["engine_options"] = engine_option_facts();
+  out["strategies"] = strategy_facts();
   if (options.json) {
     std::printf("%s\n", out.dump(2).c_str());
   } else {
-    print_tree(out, 0);
+    print_facts(out);
   }
   return 0;
 }
@@ -161,6 +46,7 @@ int run(const Options& options) {
 Run add_inspect(CLI::App& app) {
   auto options = std::make_shared<Options>();
   options->engine.add_to(app, false);
+  app.add_flag("--load", options->load, "loads the model and tells what an engine runs with");
   app.add_flag("--json", options->json, "prints JSON");
   app.add_flag("--options-markdown", options->markdown,
                "prints every option as the document docs/configuration.md");

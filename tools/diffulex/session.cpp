@@ -2,6 +2,7 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "terminal.h"
@@ -9,16 +10,29 @@
 namespace diffulex_command {
 namespace {
 
+constexpr char kEraseLine[] = "\r\x1b[K";
+
 // A bar on stderr, drawn over itself.
-int32_t show_progress(const diffulex_progress* progress, void*) {
-  constexpr int kWidth = 30;
-  const int filled = static_cast<int>(progress->fraction * kWidth);
+void draw_bar(float fraction) {
+  constexpr int kWords = 15;  // columns of what is beside the bar
+  const int width = std::min(30, terminal_size(STDERR_FILENO).columns - kWords);
+  if (width < 1) return;
+  const int filled = static_cast<int>(fraction * static_cast<float>(width));
   std::string bar;
-  for (int i = 0; i < kWidth; ++i) bar += i < filled ? "█" : "░";
-  std::fprintf(stderr, "\r\x1b[Kloading %s %3d %%", bar.c_str(),
-               static_cast<int>(progress->fraction * 100));
-  if (progress->fraction >= 1) std::fprintf(stderr, "\r\x1b[K");
+  for (int i = 0; i < width; ++i) bar += i < filled ? "█" : "░";
+  std::fprintf(stderr, "%sloading %s %3d %%", kEraseLine, bar.c_str(),
+               static_cast<int>(fraction * 100));
+}
+
+// user_data: whether there is a bar.
+int32_t on_progress(const diffulex_progress* progress, void* user_data) {
+  if (*static_cast<const bool*>(user_data)) draw_bar(progress->fraction);
   return interrupted() ? 1 : 0;
+}
+
+std::string key_value(const std::string& text) {  // says what is wrong with it, "" = nothing
+  const size_t equals = text.find('=');
+  return equals == std::string::npos || equals == 0 ? "'" + text + "' is not key=value" : "";
 }
 
 diffulex_dtype dtype_of(const std::string& name) {
@@ -27,14 +41,6 @@ diffulex_dtype dtype_of(const std::string& name) {
 }
 
 }  // namespace
-
-void check(diffulex_status status, diffulex_error* const& error) {
-  if (status >= 0) return;
-  std::string message = diffulex_error_message(error);
-  if (message.empty()) message = diffulex_status_name(status);
-  diffulex_error_free(error);
-  throw Failure(message);
-}
 
 void EngineOptions::add_to(CLI::App& app, bool model_required) {
   auto* m = app.add_option("-m,--model", model, "Hugging Face checkpoint directory");
@@ -48,8 +54,10 @@ void EngineOptions::add_to(CLI::App& app, bool model_required) {
                  "blocks denoised at once (default: the library's)");
   app.add_option("--threads", threads, "compute threads (default: one per core)");
   app.add_option("--set", engine_set, "engine option key=value; see 'inspect'")
+      ->check(key_value)
       ->allow_extra_args(false);
   app.add_option("--strategy-set", strategy_set, "strategy option key=value; see 'inspect'")
+      ->check(key_value)
       ->allow_extra_args(false);
   app.add_flag("-q,--quiet", quiet, "no progress bar, no status lines");
 }
@@ -77,7 +85,6 @@ std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items,
                                        std::vector<std::pair<std::string, std::string>>& store) {
   for (const std::string& item : items) {
     const size_t equals = item.find('=');
-    if (equals == std::string::npos) throw Failure("'" + item + "' is not key=value");
     store.emplace_back(item.substr(0, equals), item.substr(equals + 1));
   }
   std::vector<diffulex_kv> out;
@@ -104,10 +111,14 @@ Config::Config(const EngineOptions& options) : model_(options.model), strategy_(
 
 Session::Session(const EngineOptions& options) {
   Config config(options);
-  if (!options.quiet && isatty(STDERR_FILENO) != 0) config.config.progress = show_progress;
+  bool bar = !options.quiet && isatty(STDERR_FILENO) != 0;
+  config.config.progress = on_progress;
+  config.config.progress_user_data = &bar;
   diffulex_engine* engine = nullptr;
   diffulex_error* error = nullptr;
-  check(diffulex_engine_create(&config.config, &engine, &error), error);
+  const diffulex_status status = diffulex_engine_create(&config.config, &engine, &error);
+  if (bar) std::fputs(kEraseLine, stderr);
+  check(status, error);
   engine_.reset(engine);
 }
 
@@ -152,6 +163,13 @@ diffulex_request_info Session::info(diffulex_request_id id) const {
   return info;
 }
 
+diffulex_request_info Session::finished(diffulex_request_id id) const {
+  const diffulex_request_info result = info(id);
+  if (result.finish == DIFFULEX_FINISH_ERROR)
+    throw Failure(std::string("the request failed: ") + diffulex_status_name(result.status));
+  return result;
+}
+
 std::string Session::text(diffulex_request_id id, size_t offset) const {
   std::string out;
   char piece[4096];
@@ -167,13 +185,12 @@ std::string Session::text(diffulex_request_id id, size_t offset) const {
   return out;
 }
 
-std::string Session::token_text(diffulex_token token) const {
-  char piece[512];
-  size_t size = 0;
-  if (diffulex_tokenizer_decode(tokenizer(), &token, 1, 0, piece, sizeof(piece), &size, nullptr) <
-      0)
-    return "?";
-  return {piece, size};
+diffulex_engine_info Session::engine_info() const {
+  diffulex_engine_info info{};
+  info.struct_size = sizeof(info);
+  diffulex_error* error = nullptr;
+  check(diffulex_engine_get_info(engine(), &info, &error), error);
+  return info;
 }
 
 const char* finish_name(diffulex_finish finish) {

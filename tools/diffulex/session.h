@@ -3,22 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "diffulex.h"
+#include "failure.h"
 
 namespace diffulex_command {
-
-struct Failure : std::runtime_error {
-  using std::runtime_error::runtime_error;
-};
-
-// Throws when status is an error; frees the error. By reference: the call that fills it may be an
-// argument beside it.
-void check(diffulex_status status, diffulex_error* const& error);
 
 struct EngineOptions {
   std::string model, strategy, dtype = "auto";
@@ -64,8 +56,9 @@ class Session {
   diffulex_request_id submit(const std::string& prompt, const diffulex_request_params& params);
   bool step();  // false: nothing left to do
   diffulex_request_info info(diffulex_request_id id) const;
+  diffulex_request_info finished(diffulex_request_id id) const;  // throws when it failed
   std::string text(diffulex_request_id id, size_t offset = 0) const;
-  std::string token_text(diffulex_token token) const;
+  diffulex_engine_info engine_info() const;
 
  private:
   struct Destroy {

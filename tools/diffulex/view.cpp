@@ -2,13 +2,19 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 
+#include "slot_text.h"
 #include "terminal.h"
 
 namespace diffulex_command {
 namespace {
+
+constexpr char kDim[] = "2";
+constexpr char kEmptySlot[] = "░░ ";
+constexpr char kBoundary[] = "▏";
 
 uint64_t now_ns() {
   return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(
@@ -16,18 +22,22 @@ uint64_t now_ns() {
                                    .count());
 }
 
-// Colour of a slot: committed plain, tentative by confidence, empty dim.
+// From red (a guess) to green (sure); bold in the step that reveals the slot.
 const char* colour_of(const diffulex_slot& slot) {
-  if (slot.state == DIFFULEX_SLOT_COMMITTED) return "";
-  if (slot.token < 0) return "\x1b[2m";
-  if ((slot.flags & DIFFULEX_SLOT_REVEALED) != 0) return "\x1b[1;33m";
-  return slot.confidence > 0.9f ? "\x1b[32m" : "\x1b[36m";
+  const bool fresh = (slot.flags & DIFFULEX_SLOT_REVEALED) != 0;
+  if (slot.confidence >= 0.9f) return fresh ? "1;32" : "32";
+  if (slot.confidence >= 0.6f) return fresh ? "1;33" : "33";
+  return fresh ? "1;31" : "31";
 }
 
-int columns_of(const std::string& text) {  // one per code point: enough for what a canvas shows
-  int columns = 0;
-  for (const char c : text) columns += (static_cast<unsigned char>(c) & 0xC0) != 0x80 ? 1 : 0;
-  return columns;
+std::string without_newlines(std::string text) {
+  for (size_t at = 0; (at = text.find('\n', at)) != std::string::npos;) text.replace(at, 1, "↵");
+  return text;
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
 }
 
 }  // namespace
@@ -36,118 +46,128 @@ ViewKind view_kind(const std::string& name) {
   if (name == "live") return ViewKind::kLive;
   if (name == "plain") return ViewKind::kPlain;
   if (name == "none") return ViewKind::kNone;
-  return isatty(STDOUT_FILENO) != 0 ? ViewKind::kLive : ViewKind::kPlain;
+  return stdout_is_terminal() ? ViewKind::kLive : ViewKind::kPlain;
 }
 
-void View::clear_drawing() {
-  if (lines_drawn_ > 1) std::printf("\x1b[%dA", lines_drawn_ - 1);
-  if (lines_drawn_ > 0) std::printf("\r\x1b[J");
-  lines_drawn_ = 0;
+View::~View() {
+  if (lines_drawn_ > 0) print("\n");  // a failure is reported below the drawing
 }
 
-// The output's slots, block by block, wrapped at the terminal's width.
-std::string View::canvas(int columns) {
-  const bool colours = colours_wanted();
-  std::string out;
-  int used = 0;
-  lines_drawn_ = 1;
-  const auto put = [&](const std::string& text, const char* colour) {
-    const int width = columns_of(text);
-    if (used + width > columns) {
-      out += "\n";
-      ++lines_drawn_;
-      used = 0;
-    }
-    if (colours && *colour != '\0') out += colour;
-    out += text;
-    if (colours && *colour != '\0') out += "\x1b[0m";
-    used += width;
+void View::take_committed(diffulex_request_id id) {
+  committed_ += session_.text(id, committed_.size());
+}
+
+void View::take_snapshot(diffulex_request_id id) {
+  snapshot_.struct_size = sizeof(snapshot_);
+  diffulex_error* error = nullptr;
+  const auto take = [&] {
+    check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, slots_.data(),
+                                    sizeof(diffulex_slot), slots_.size(), blocks_.data(),
+                                    sizeof(diffulex_block), blocks_.size(), &error),
+          error);
   };
-  for (const diffulex_block& block : blocks_) {
-    const bool open = block.state < DIFFULEX_BLOCK_COMMITTED;
-    if (open) put("▏", "\x1b[2m");
-    for (uint32_t i = 0; i < block.length; ++i) {
-      const size_t index = block.start - snapshot_.first_position + i;
-      if (index >= slots_.size()) break;
-      const diffulex_slot& slot = slots_[index];
-      if ((slot.flags & DIFFULEX_SLOT_PROMPT) != 0) continue;
-      std::string text = slot.token < 0 ? "░░ " : session_.token_text(slot.token);
-      for (char& c : text)
-        if (c == '\n' || c == '\t' || c == '\r') c = ' ';
-      put(text, colour_of(slot));
+  take();
+  if (snapshot_.slot_count > slots_.size() || snapshot_.block_count > blocks_.size()) {
+    slots_.resize(snapshot_.slot_count);
+    blocks_.resize(snapshot_.block_count);
+    take();
+  }
+}
+
+// What is behind the committed text, block by block.
+void View::draw_tentative(Canvas& canvas) const {
+  SlotText text(session_.tokenizer());
+  const uint32_t committed_end = snapshot_.prompt_len + snapshot_.committed_len;
+  for (uint32_t b = 0; b < snapshot_.block_count; ++b) {
+    const diffulex_block& block = blocks_[b];
+    const uint32_t end =
+        std::min(block.start + block.length, snapshot_.first_position + snapshot_.slot_count);
+    uint32_t position = std::max(block.start, committed_end);
+    if (position >= end) continue;
+    canvas.put(kBoundary, kDim);
+    for (; position < end; ++position) {
+      const diffulex_slot& slot = slots_[position - snapshot_.first_position];
+      if (slot.token < 0) {
+        canvas.put(text.end(), kDim);
+        canvas.put(kEmptySlot, kDim);
+      } else {
+        canvas.put(without_newlines(text.next(slot.token)), colour_of(slot));
+      }
     }
   }
-  return out;
+  canvas.put(text.end(), kDim);
 }
 
-std::string View::status(const diffulex_request_info& info, bool last) const {
+std::string View::status(const diffulex_request_info& info) const {
   const double seconds = static_cast<double>(now_ns() - started_ns_) * 1e-9;
+  const double tokens = info.committed_len;
   char line[256];
-  std::snprintf(
-      line, sizeof(line),
-      "step %u | %u blocks active | %u tokens | %.2f tokens per denoising forward | %.0f "
-      "tokens/s%s%s",
-      info.steps, info.active_blocks, info.committed_len,
-      info.denoise_steps > 0 ? static_cast<double>(info.committed_len) / info.denoise_steps : 0.0,
-      seconds > 0 ? info.committed_len / seconds : 0.0, last ? " | " : "",
-      last ? finish_name(info.finish) : "");
+  std::snprintf(line, sizeof(line),
+                "step %u | %u blocks active | %u tokens | %.2f tokens per denoising forward | %.0f "
+                "tokens/s",
+                info.steps, info.active_blocks, info.committed_len,
+                info.denoise_steps > 0 ? tokens / info.denoise_steps : 0.0,
+                seconds > 0 ? tokens / seconds : 0.0);
   return line;
 }
 
-void View::draw(diffulex_request_id id, bool last) {
-  const diffulex_request_info info = session_.info(id);
-  clear_drawing();
-  const int columns = terminal_columns();
-  if (last) {
-    std::printf("%s\n", session_.text(id).c_str());
-    if (status_line_)
-      std::printf("%s%s%s\n", colours_wanted() ? "\x1b[2m" : "", status(info, true).c_str(),
-                  colours_wanted() ? "\x1b[0m" : "");
-    std::fflush(stdout);
-    return;
+std::string View::erase_drawing() {
+  std::string out = lines_drawn_ > 0 ? "\r" : "";
+  if (lines_drawn_ > 1) out += "\x1b[" + std::to_string(lines_drawn_ - 1) + "A";
+  if (lines_drawn_ > 0) out += "\x1b[J";
+  lines_drawn_ = 0;
+  return out;
+}
+
+void View::draw(diffulex_request_id id) {
+  take_snapshot(id);
+  const TerminalSize size = terminal_size(STDOUT_FILENO);
+  Canvas canvas(size.columns, colours_wanted());
+  canvas.put(committed_, "");
+  draw_tentative(canvas);
+  // A drawing taller than the terminal could not be erased: its end is shown.
+  const size_t room = static_cast<size_t>(std::max(size.rows - 1, 1));
+  const std::vector<std::string>& lines = canvas.lines();
+  std::string frame = erase_drawing();
+  for (size_t i = lines.size() > room ? lines.size() - room : 0; i < lines.size(); ++i) {
+    frame += lines[i] + "\n";
+    ++lines_drawn_;
   }
-  snapshot_.struct_size = sizeof(snapshot_);
-  diffulex_error* error = nullptr;
-  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, nullptr, 0, 0, nullptr, 0, 0,
-                                  &error),
-        error);
-  slots_.resize(snapshot_.slot_count);
-  blocks_.resize(snapshot_.block_count);
-  check(diffulex_request_snapshot(session_.engine(), id, &snapshot_, slots_.data(),
-                                  sizeof(diffulex_slot), slots_.size(), blocks_.data(),
-                                  sizeof(diffulex_block), blocks_.size(), &error),
-        error);
-  const std::string picture = canvas(columns);
-  std::printf("%s\n%.*s", picture.c_str(), columns - 1, status(info, false).c_str());
+  frame += status(session_.info(id)).substr(0, static_cast<size_t>(size.columns - 1));
   ++lines_drawn_;
-  std::fflush(stdout);
+  print(frame);  // at once, or it flickers
+}
+
+void View::draw_result(diffulex_request_id id) {
+  const diffulex_request_info info = session_.info(id);
+  std::string out = erase_drawing() + committed_ + "\n";
+  if (status_line_) {
+    char end[128];
+    std::snprintf(end, sizeof(end), " | %u prompt tokens, %u cached | %s", info.prompt_len,
+                  info.cached_len, finish_name(info.finish));
+    const bool dim = colours_wanted();
+    out.append(dim ? "\x1b[2m" : "").append(status(info)).append(end);
+    out.append(dim ? "\x1b[0m\n" : "\n");
+  }
+  print(out);
 }
 
 std::string View::run(diffulex_request_id id) {
+  const HiddenCursor cursor(kind_ == ViewKind::kLive);
   started_ns_ = now_ns();
-  size_t shown = 0;
-  if (kind_ == ViewKind::kLive) std::printf("\x1b[?25l");
   while (session_.step()) {
-    if (interrupted()) {
-      (void)diffulex_request_abort(session_.engine(), id);
-      continue;
-    }
-    if (kind_ == ViewKind::kLive) draw(id, false);
+    if (interrupted()) (void)diffulex_request_abort(session_.engine(), id);
+    take_committed(id);
+    if (kind_ == ViewKind::kLive) draw(id);
     if (kind_ == ViewKind::kPlain) {
-      const std::string fresh = session_.text(id, shown);
-      std::fwrite(fresh.data(), 1, fresh.size(), stdout);
-      std::fflush(stdout);
-      shown += fresh.size();
+      print(committed_.substr(printed_));
+      printed_ = committed_.size();
     }
   }
-  if (kind_ == ViewKind::kLive) {
-    draw(id, true);
-    std::printf("\x1b[?25h");
-    std::fflush(stdout);
-  }
-  if (kind_ == ViewKind::kPlain) std::printf("%s\n", session_.text(id, shown).c_str());
-  clear_interrupt();
-  return session_.text(id);
+  take_committed(id);
+  if (kind_ == ViewKind::kLive) draw_result(id);
+  if (kind_ == ViewKind::kPlain) print(committed_.substr(printed_) + "\n");
+  return committed_;
 }
 
 }  // namespace diffulex_command
