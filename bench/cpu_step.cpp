@@ -9,6 +9,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
@@ -211,6 +212,30 @@ class Engine {
   int vocabulary = 0;
 };
 
+// Nanoseconds for a cache line to go to another core and back. Members that share a last-level
+// cache hand activations to each other several times faster than members that do not, and on a
+// virtual machine the host decides which it is, from one minute to the next.
+double round_trip_ns() {
+  constexpr int kTrips = 200000;
+  std::atomic<int> ball{0};
+  std::thread partner([&] {
+    for (int i = 0; i < kTrips; ++i) {
+      while (ball.load(std::memory_order_acquire) != 2 * i + 1) {
+      }
+      ball.store(2 * i + 2, std::memory_order_release);
+    }
+  });
+  const double time = seconds([&] {
+    for (int i = 0; i < kTrips; ++i) {
+      ball.store(2 * i + 1, std::memory_order_release);
+      while (ball.load(std::memory_order_acquire) != 2 * i + 2) {
+      }
+    }
+  });
+  partner.join();
+  return time * 1e9 / kTrips;
+}
+
 void measure_limits(int threads) {
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   dnnl::stream stream(engine);
@@ -275,8 +300,9 @@ void measure(const Shape& shape, int threads, int rounds, int deep) {
       growth.push_back(d / s);
     }
     const double rate = plain.operations(rows) / 1e6 / median(alone);
-    std::printf("%6d %6d %10.2f %10.2f %10.0f %8.3f %8s\n", rows, 0, median(shallow), median(alone),
-                rate, median(ratio), "");
+    std::printf("%6d %6d %10.2f %10.2f %10.0f %8.3f %8s   core to core and back %.0f ns\n", rows, 0,
+                median(shallow), median(alone), rate, median(ratio), "",
+                threads > 1 ? round_trip_ns() : 0.0);
     std::printf("%6d %6d %10.2f %10.2f %10.0f %8.3f %8.3f\n", rows, deep, median(deeper),
                 median(alone), rate, median(deep_ratio), median(growth));
     std::fflush(stdout);
