@@ -150,6 +150,9 @@ enum {
   DIFFULEX_FINISH_CONTEXT = 5,    /* max_model_len positions are filled */
   DIFFULEX_FINISH_MAX_STEPS =
       6, /* max_steps forwards were spent; what was filled without a gap is committed */
+  DIFFULEX_FINISH_REPETITION = 7, /* max_repetition_run equal tokens in a row were committed */
+  DIFFULEX_FINISH_DEADLINE =
+      8, /* deadline_ms went by; what was filled without a gap is committed */
   DIFFULEX_FINISH_ABORTED =
       9, /* diffulex_request_abort, or the engine was stopped without draining */
   DIFFULEX_FINISH_ERROR = 10 /* this request failed; status says how */
@@ -349,8 +352,12 @@ typedef struct diffulex_request_params {
   uint64_t seed;       /* of all draws of this request; the same seed gives the same draws under any
                           schedule */
   uint32_t max_steps;  /* forwards; 0 = no limit */
-  uint32_t reserved0;  /* 0 */
-  uint64_t user_tag;   /* returned in events and infos */
+  uint32_t max_repetition_run; /* so many equal output tokens in a row end the request, 2 and more;
+                                  0 = no limit */
+  int32_t priority;     /* higher is served earlier, -1000..1000: one level is a head start of 256
+                           requests, so a request of lower priority waits longer but never for ever */
+  uint32_t deadline_ms; /* milliseconds after the submission, checked before each step; 0 = none */
+  uint64_t user_tag;    /* returned in events and infos */
   const char* cache_salt; /* requests share cached prefixes only with equal salts; NULL = "" */
   const diffulex_token* stop_tokens; /* end the output when committed, beside the model's own */
   size_t stop_token_count;

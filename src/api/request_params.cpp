@@ -5,11 +5,14 @@
 
 #include "api/guard.h"
 #include "base/error.h"
+#include "base/system.h"
 
 namespace diffulex::api {
 namespace {
 
 constexpr uint32_t kDefaultMaxTokens = 512;
+constexpr int32_t kMaxPriority = 1000;
+constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint32_t kKnownFlags =
     DIFFULEX_REQUEST_IGNORE_EOS | DIFFULEX_REQUEST_TRACK_SLOTS | DIFFULEX_REQUEST_NO_CACHE;
 
@@ -25,6 +28,10 @@ void check_params(const diffulex_request_params& p) {
   if (!std::isfinite(p.top_p) || p.top_p < 0 || p.top_p > 1)
     invalid("top_p", "must be in (0, 1]; 0 is off");
   if (p.top_k < 0) invalid("top_k", "must be >= 0; 0 is off");
+  if (p.max_repetition_run == 1 || p.max_repetition_run > INT32_MAX)
+    invalid("max_repetition_run", "must be 2 or more; 0 is off");
+  if (p.priority < -kMaxPriority || p.priority > kMaxPriority)
+    invalid("priority", "must be in [-1000, 1000]");
   if (p.stop_token_count > 0 && p.stop_tokens == nullptr) invalid("stop_tokens", "is NULL");
   if (p.strategy_option_count > 0 && p.strategy_options == nullptr)
     invalid("strategy_options", "is NULL");
@@ -101,6 +108,9 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   spec.limit = static_cast<int32_t>(std::min(asked, longest));
   spec.limit_reason = asked <= longest ? decide::kMaxTokens : decide::kContext;
   spec.max_forwards = static_cast<int32_t>(std::min<uint32_t>(p.max_steps, INT32_MAX));
+  spec.blocks.max_repetition_run = static_cast<int32_t>(p.max_repetition_run);
+  spec.priority = p.priority;
+  if (p.deadline_ms != 0) spec.deadline_ns = monotonic_ns() + p.deadline_ms * kNsPerMs;
   spec.user_tag = p.user_tag;
   spec.cache_salt = p.cache_salt != nullptr ? p.cache_salt : "";
   spec.use_cache = (p.flags & DIFFULEX_REQUEST_NO_CACHE) == 0;

@@ -111,25 +111,47 @@ DIFFULEX_HD inline void roll_window(const MultiBlockParams& p, Window& w, int32_
       w.blocks[i].masks = static_cast<uint16_t>(counted_positions(p, w, i));
 }
 
+// Cuts the output where a run of equal tokens gets too long; true when it did. Looks at the tokens
+// that became final since `from`, each once, as far as the first stop token: what comes first
+// decides.
+DIFFULEX_HD inline bool end_at_repetition(const MultiBlockParams& p, Window& w,
+                                          const int32_t* tokens, int32_t from) {
+  if (p.max_repetition_run <= 0) return false;
+  int32_t end = w.committed_end;
+  if (w.first_stop >= 0 && w.first_stop < end) end = w.first_stop;
+  for (int32_t position = from; position < end; ++position) {
+    const int32_t token = tokens[position - w.left];
+    w.run_length = w.run_length > 0 && token == w.run_token ? w.run_length + 1 : 1;
+    w.run_token = token;
+    if (w.run_length < p.max_repetition_run) continue;
+    w.committed_end = position + 1;
+    return true;
+  }
+  return false;
+}
+
 // A request that is cut short keeps what is filled without a gap, as far as the first stop token.
 DIFFULEX_HD inline void commit_filled_prefix(const MultiBlockParams& p, Window& w,
                                              const int32_t* tokens) {
   int32_t end = w.left + w.valid * p.block_size;
   if (end > w.limit) end = w.limit;
   if (w.committed_end < w.left) w.committed_end = w.left;
+  const int32_t from = w.committed_end;
   while (w.committed_end < end && tokens[w.committed_end - w.left] != p.mask_token) {
     ++w.committed_end;
     if (w.first_stop == w.committed_end - 1) {
       w.finish = w.stop_index < p.eos_count ? kEos : kStopToken;
-      return;
+      break;
     }
   }
+  if (end_at_repetition(p, w, tokens, from)) w.finish = kRepetition;
 }
 
 // Marks final blocks, moves the window and ends the request when a reason to end is final.
 // stored_blocks: leading blocks whose keys and values this forward has stored (TO_CACHE before it).
 DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* tokens,
                                 int stored_blocks) {
+  const int32_t from = w.committed_end;
   for (int i = 0; i < w.valid; ++i) {
     BlockState& b = w.blocks[i];
     if (i < stored_blocks) {
@@ -144,7 +166,10 @@ DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* t
     const int32_t end = w.left + i * p.block_size + counted_positions(p, w, i);
     if (end > w.committed_end) w.committed_end = end;
   }
-  if (w.first_stop >= 0 && w.first_stop < w.committed_end) {  // every earlier position is final too
+  if (end_at_repetition(p, w, tokens, from)) {
+    w.finish = kRepetition;
+  } else if (w.first_stop >= 0 &&
+             w.first_stop < w.committed_end) {  // every earlier position is final too
     w.committed_end = w.first_stop + 1;
     w.finish = w.stop_index < p.eos_count ? kEos : kStopToken;
   } else if (w.committed_end >= w.limit) {

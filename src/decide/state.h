@@ -37,6 +37,8 @@ enum FinishReason : int32_t {  // values of diffulex_finish
   kMaxTokens = 4,
   kContext = 5,
   kMaxSteps = 6,
+  kRepetition = 7,
+  kDeadline = 8,  // set by the host between two steps
   kSamplerFault = 10,
 };
 
@@ -58,6 +60,8 @@ struct Window {
   int32_t finish;            // FinishReason
   int32_t committed_end;     // positions [P, committed_end) are final
   int32_t revealed;          // masks filled by the last forward
+  int32_t run_token;         // the last final output token
+  int32_t run_length;        // how many final output tokens end with it, all equal
   int32_t reserved;
   BlockState blocks[kMaxBufferBlocks];
 };
@@ -77,6 +81,7 @@ struct MultiBlockParams {
   int32_t stop_count;
   int32_t eos_count;  // the first eos_count of stop_tokens end with kEos, the rest with kStopToken
   int32_t stop_tokens[kMaxStopTokens];
+  int32_t max_repetition_run;  // so many equal output tokens in a row end the request; 0 = no limit
 };
 
 enum Rank : int32_t { kRankProbability = 0 };  // what orders the forced choice

@@ -201,6 +201,26 @@ void Engine::end_request(std::unique_ptr<Request> request, diffulex_finish finis
   publisher_.publish_finished(*request, finish, status, step_number_);
 }
 
+// A deadline keeps what is filled without a gap, like the limit on forwards.
+void Engine::end_late_requests() {
+  while (std::unique_ptr<Request> request = scheduler_->remove_late(monotonic_ns())) {
+    const decide::Window before = request->window;
+    request->cut_short(decide::kDeadline);
+    publisher_.publish_cut(*request, before, step_number_);
+    const auto finish = static_cast<diffulex_finish>(request->window.finish);
+    end_request(std::move(request), finish, DIFFULEX_OK);
+  }
+}
+
+// Nobody could run and nobody gave way: the request in front does not fit, and would not tomorrow.
+void Engine::end_stuck_request() {
+  std::unique_ptr<Request> request = scheduler_->remove_stuck();
+  if (request == nullptr) return;
+  log_.write(DIFFULEX_LOG_ERROR, "engine",
+             "the KV cache cannot hold request " + std::to_string(request->id));
+  end_request(std::move(request), DIFFULEX_FINISH_ERROR, DIFFULEX_E_HOST_MEMORY);
+}
+
 bool Engine::step() {
   const StepGuard guard(stepping_);
   throw_if_faulted();
@@ -212,12 +232,16 @@ bool Engine::step() {
   } catch (const std::bad_alloc&) {
     fail(DIFFULEX_E_HOST_MEMORY, "host memory ran out during a step");
     throw;
+  } catch (const std::exception& error) {
+    fail(DIFFULEX_E_INTERNAL, error.what());
+    throw;
   }
 }
 
 bool Engine::run_step() {
   const uint64_t start = monotonic_ns();
   take_commands();
+  end_late_requests();
   diffulex_step_stats stats{};
   stats.step = step_number_;
   stats.start_ns = start;
@@ -231,8 +255,10 @@ bool Engine::run_step() {
   for (const Request* request : schedule.admitted)
     publisher_.publish_admitted(*request, step_number_);
   if (schedule.rows.empty()) {
+    const bool stuck = schedule.preempted.empty() && !scheduler_->empty();
+    if (stuck) end_stuck_request();
     publisher_.publish_engine(*scheduler_, *cache_, stats);
-    return !schedule.preempted.empty();
+    return stuck || !schedule.preempted.empty();
   }
 
   windows_before_.clear();

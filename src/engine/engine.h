@@ -66,6 +66,8 @@ class Engine {
 
   void load(const ProgressFn& progress);
   void take_commands();
+  void end_late_requests();
+  void end_stuck_request();
   void end_request(std::unique_ptr<Request> request, diffulex_finish finish,
                    diffulex_status status);
   bool run_step();

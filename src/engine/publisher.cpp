@@ -239,6 +239,23 @@ void Publisher::publish_step(const Request& request, const decide::Window& befor
   if (kinds != 0) tell(request, kinds, delta, step);
 }
 
+void Publisher::publish_cut(const Request& request, const decide::Window& before, uint64_t step) {
+  uint32_t delta = 0;
+  {
+    RequestRecord& record = *request.record;
+    const std::lock_guard lock(record.mutex);
+    write_canvas(record, request, before, {});
+    delta = write_output(record, request);
+    if (delta > 0 && record.info.first_commit_ns == 0) record.info.first_commit_ns = monotonic_ns();
+    write_info(record, request);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    stats_.committed_tokens += delta;
+  }
+  if (delta > 0) tell(request, DIFFULEX_EVENT_COMMIT, delta, step);
+}
+
 void Publisher::publish_finished(const Request& request, diffulex_finish finish,
                                  diffulex_status status, uint64_t step) {
   {

@@ -27,6 +27,8 @@ class Publisher {
   // the step).
   void publish_step(const Request& request, const decide::Window& before,
                     std::span<const decide::Pick> picks, uint64_t step);
+  // What is final since `before` although no step ran.
+  void publish_cut(const Request& request, const decide::Window& before, uint64_t step);
   void publish_finished(const Request& request, diffulex_finish finish, diffulex_status status,
                         uint64_t step);
   void publish_engine(const Scheduler& scheduler, const KvCacheManager& cache,

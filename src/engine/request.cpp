@@ -60,6 +60,11 @@ void Request::apply(const decide::Window& after, std::span<const int32_t> tokens
   std::copy(tokens_after.begin(), tokens_after.end(), tokens_.begin() + window.left);
 }
 
+void Request::cut_short(decide::FinishReason reason) {
+  window.finish = reason;
+  decide::commit_filled_prefix(spec.blocks, window, window_tokens().data());
+}
+
 void Request::drop_cache() {
   cached = 0;
   sent_pages = 0;

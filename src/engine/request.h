@@ -23,6 +23,8 @@ struct RequestSpec {
   int32_t limit = 0;         // no output at or behind this position
   int32_t limit_reason = 0;  // decide::kMaxTokens or kContext
   int32_t max_forwards = 0;  // 0 = no limit
+  int32_t priority = 0;      // higher is served earlier
+  uint64_t deadline_ns = 0;  // monotonic clock; 0 = none
   uint64_t user_tag = 0;
   std::string cache_salt;
   bool track_slots = false;
@@ -49,7 +51,8 @@ class Request {
 
   Phase phase = Phase::kWaiting;
   bool preempted = false;  // waits because it was preempted
-  int32_t slot = -1;       // resident row of the backend while running
+  int64_t rank = 0;   // place in every order of service: lower first, set once by the Scheduler
+  int32_t slot = -1;  // resident row of the backend while running
   int32_t sent_pages = 0;  // leading entries of its page table that the backend knows
   int32_t cached = 0;      // positions [0, cached) are readable from pages
   decide::Window window{};
@@ -80,6 +83,9 @@ class Request {
   // Takes over what a step decided. stored: rows of the forward that were written to the cache.
   virtual void apply(const decide::Window& after, std::span<const int32_t> tokens_after,
                      int32_t stored);
+  // Ends the request between two steps: keeps what is filled without a gap. A stop token in there
+  // goes before the reason.
+  void cut_short(decide::FinishReason reason);
   // Drops everything that lives in pages; blocks and tokens stay as they are, so nothing is decided
   // twice.
   void drop_cache();

@@ -5,6 +5,25 @@
 #include "decide/multi_block.h"
 
 namespace diffulex {
+namespace {
+
+// Inserts by rank; behind those of the same rank.
+template <class Queue>
+void insert(Queue& queue, std::unique_ptr<Request> request) {
+  const auto before = [](int64_t rank, const std::unique_ptr<Request>& r) {
+    return rank < r->rank;
+  };
+  const auto at = std::upper_bound(queue.begin(), queue.end(), request->rank, before);
+  queue.insert(at, std::move(request));
+}
+
+template <class Queue>
+size_t index_of(const Queue& queue, uint64_t id) {
+  const auto same = [id](const std::unique_ptr<Request>& r) { return r->id == id; };
+  return static_cast<size_t>(std::find_if(queue.begin(), queue.end(), same) - queue.begin());
+}
+
+}  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
     : limits_(limits), cache_(cache) {
@@ -16,12 +35,10 @@ Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
   schedule_.preempted.reserve(most);
 }
 
-void Scheduler::add(std::unique_ptr<Request> request) { waiting_.push_back(std::move(request)); }
-
-size_t Scheduler::preempted_count() const {
-  size_t n = 0;
-  while (n < waiting_.size() && waiting_[n]->preempted) ++n;  // they stand at the front
-  return n;
+void Scheduler::add(std::unique_ptr<Request> request) {
+  request->rank = arrivals_++ - kHeadStart * request->spec.priority;
+  if (request->spec.deadline_ns != 0) deadlines_.emplace(request->spec.deadline_ns, request->id);
+  insert(waiting_, std::move(request));
 }
 
 std::vector<uint64_t> Scheduler::ids() const {
@@ -40,41 +57,69 @@ std::unique_ptr<Request> Scheduler::take_running(size_t index) {
   return request;
 }
 
+std::unique_ptr<Request> Scheduler::take_waiting(size_t index) {
+  std::unique_ptr<Request> request = std::move(waiting_[index]);
+  waiting_.erase(waiting_.begin() + static_cast<ptrdiff_t>(index));
+  preempted_ -= request->preempted ? 1 : 0;
+  return request;
+}
+
+void Scheduler::forget_deadline(const Request& request) {
+  if (request.spec.deadline_ns != 0) deadlines_.erase({request.spec.deadline_ns, request.id});
+}
+
 std::unique_ptr<Request> Scheduler::remove(uint64_t id) {
-  const auto same = [id](const std::unique_ptr<Request>& r) { return r->id == id; };
-  if (const auto at = std::find_if(running_.begin(), running_.end(), same); at != running_.end()) {
-    std::unique_ptr<Request> request = take_running(static_cast<size_t>(at - running_.begin()));
-    request->phase = Phase::kFinished;
-    return request;
-  }
-  const auto at = std::find_if(waiting_.begin(), waiting_.end(), same);
-  if (at == waiting_.end()) return nullptr;
-  std::unique_ptr<Request> request = std::move(*at);
-  waiting_.erase(at);
+  std::unique_ptr<Request> request;
+  if (const size_t r = index_of(running_, id); r < running_.size())
+    request = take_running(r);
+  else if (const size_t w = index_of(waiting_, id); w < waiting_.size())
+    request = take_waiting(w);
+  else
+    return nullptr;
+  forget_deadline(*request);
   request->phase = Phase::kFinished;
   return request;
 }
 
-// The youngest request goes back to the front of the queue. Its window is kept as it is, final but
-// unstored blocks included: the rebuild computes the positions below the window, and the first
-// decode step stores those blocks as it would have.
+std::unique_ptr<Request> Scheduler::remove_late(uint64_t now_ns) {
+  if (deadlines_.empty() || deadlines_.begin()->first > now_ns) return nullptr;
+  return remove(deadlines_.begin()->second);
+}
+
+std::unique_ptr<Request> Scheduler::remove_stuck() {
+  if (!running_.empty()) return remove(running_.front()->id);
+  return waiting_.empty() ? nullptr : remove(waiting_.front()->id);
+}
+
+size_t Scheduler::victim(size_t first) const {
+  size_t best = first;
+  for (size_t i = first + 1; i < running_.size(); ++i) {
+    const Request &a = *running_[i], &b = *running_[best];
+    if (std::pair(a.spec.priority, a.cached) <= std::pair(b.spec.priority, b.cached)) best = i;
+  }
+  return best;
+}
+
+// The victim goes back to its place in the queue. Its window is kept as it is, final but unstored
+// blocks included: the rebuild computes the positions below the window, and the first decode step
+// stores those blocks as it would have.
 void Scheduler::preempt(size_t running_index) {
   std::unique_ptr<Request> victim = take_running(running_index);
   victim->phase = Phase::kWaiting;
   victim->preempted = true;
   ++victim->preemptions;
   schedule_.preempted.push_back(victim.get());
-  waiting_.push_front(std::move(victim));
+  ++preempted_;
+  insert(waiting_, std::move(victim));
 }
 
-// Makes sure that running_[index] owns pages for `positions`, at the cost of younger requests,
-// which have no part in this step yet. False when even that is not enough.
+// Makes sure that running_[index] owns pages for `positions`, at the cost of requests behind
+// it, which have no part in this step yet. False when even that is not enough.
 bool Scheduler::make_room(size_t index, int32_t positions) {
   Request& request = *running_[index];
   while (!cache_.grow(request.pages, positions)) {
-    const size_t youngest = running_.size() - 1;
-    if (youngest <= index) return false;
-    preempt(youngest);
+    if (index + 1 >= running_.size()) return false;
+    preempt(victim(index + 1));
   }
   return true;
 }
@@ -124,9 +169,8 @@ bool Scheduler::admit_front(int32_t& budget) {
   request.cached = hits;
   request.prefix_hits = hits;
   request.phase = Phase::kRunning;
+  insert(running_, take_waiting(0));
   request.preempted = false;
-  running_.push_back(std::move(waiting_.front()));
-  waiting_.pop_front();
   schedule_.admitted.push_back(&request);
   place(request, budget);
   return true;
@@ -148,7 +192,7 @@ const Schedule& Scheduler::schedule() {
   // Prompts and rebuilds own their pages since admission.
   for (const std::unique_ptr<Request>& request : running_)
     if (!request->prefilled()) place(*request, budget);
-  if (schedule_.rows.empty() && running_.size() > 1) preempt(running_.size() - 1);
+  if (schedule_.rows.empty() && running_.size() > 1) preempt(victim(1));
   while (!waiting_.empty() && schedule_.preempted.empty() && admit_front(budget)) {
   }
   return schedule_;
@@ -162,6 +206,7 @@ void Scheduler::settle(std::vector<std::unique_ptr<Request>>& finished) {
   for (size_t i = running_.size(); i-- > 0;) {
     if (running_[i]->window.finish == decide::kRunning) continue;
     running_[i]->phase = Phase::kFinished;
+    forget_deadline(*running_[i]);
     finished.push_back(take_running(i));
   }
 }

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "cache/kv_cache_manager.h"
@@ -34,11 +36,15 @@ struct Schedule {
   std::vector<Request*> preempted;
 };
 
-// Continuous batching: running requests first, oldest first; what is left of the token budget
-// admits waiting ones in order. Prompts are computed in chunks of whole blocks beside the decoding
-// of others. Not thread-safe: the owner thread only.
+// Continuous batching: running requests first; what is left of the token budget admits waiting
+// ones. Prompts are computed in chunks of whole blocks beside the decoding of others. Everything is
+// served in the order of rank: the order of arrival, where one level of priority is worth a head
+// start of kHeadStart requests. So a request is overtaken by a bounded number of later ones and
+// nothing starves. Not thread-safe: the owner thread only.
 class Scheduler {
  public:
+  static constexpr int64_t kHeadStart = 256;
+
   Scheduler(const SchedulerLimits& limits, KvCacheManager& cache);
   virtual ~Scheduler() = default;
   Scheduler(const Scheduler&) = delete;
@@ -47,10 +53,15 @@ class Scheduler {
   void add(std::unique_ptr<Request> request);
   // Removes a request wherever it is, releasing its pages; null when it is not here.
   std::unique_ptr<Request> remove(uint64_t id);
+  // Removes one request whose deadline is at or before now; null when there is none.
+  std::unique_ptr<Request> remove_late(uint64_t now_ns);
+  // Removes the request that should have run but cannot. For the caller who finds a schedule
+  // without rows although the scheduler is not empty and nobody was preempted.
+  std::unique_ptr<Request> remove_stuck();
   bool empty() const { return waiting_.empty() && running_.empty(); }
   size_t waiting_count() const { return waiting_.size(); }
   size_t running_count() const { return running_.size(); }
-  size_t preempted_count() const;
+  size_t preempted_count() const { return preempted_; }
   std::vector<uint64_t> ids() const;  // of every request that is here
 
   // Decides a step. The schedule stays valid until the next call.
@@ -63,16 +74,24 @@ class Scheduler {
   bool place(Request& request, int32_t& budget);
   bool admit_front(int32_t& budget);
   void preempt(size_t running_index);
+  // Of running_[first..], the request whose pages cost least: lowest priority, then least to
+  // compute again, then last in order.
+  size_t victim(size_t first) const;
   bool make_room(size_t running_index, int32_t positions);
 
  private:
   std::unique_ptr<Request> take_running(size_t index);
+  std::unique_ptr<Request> take_waiting(size_t index);
+  void forget_deadline(const Request& request);
 
   SchedulerLimits limits_;
   KvCacheManager& cache_;
-  std::deque<std::unique_ptr<Request>> waiting_;
-  std::vector<std::unique_ptr<Request>> running_;  // oldest first
-  std::vector<int32_t> free_slots_;                // resident rows not in use
+  int64_t arrivals_ = 0;
+  size_t preempted_ = 0;                               // waiting because they were preempted
+  std::deque<std::unique_ptr<Request>> waiting_;       // by rank
+  std::vector<std::unique_ptr<Request>> running_;      // by rank
+  std::set<std::pair<uint64_t, uint64_t>> deadlines_;  // time in ns, id
+  std::vector<int32_t> free_slots_;                    // resident rows not in use
   Schedule schedule_;
 };
 

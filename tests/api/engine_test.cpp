@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cstring>
 #include <set>
 #include <thread>
@@ -210,6 +211,71 @@ TEST(Engine, LimitsCountOutputTokens) {
     const auto tokens = session.tokens(short_id);
     EXPECT_EQ(std::count(tokens.begin(), tokens.end(), 1023), 0);
   }
+}
+
+TEST(Engine, DeadlineKeepsWhatIsFilled) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  auto params = params_of(1000, DIFFULEX_REQUEST_IGNORE_EOS);
+  params.deadline_ms = 60'000;
+  const diffulex_request_id patient = session.submit({1021, 304, 198, 500, 400}, &params);
+  params.deadline_ms = 20;
+  const diffulex_request_id hurried = session.submit({1021, 304, 198, 500, 400}, &params);
+  ASSERT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_OK);
+  std::this_thread::sleep_for(std::chrono::milliseconds(25));
+  session.run();
+  EXPECT_EQ(session.info(hurried).finish, DIFFULEX_FINISH_DEADLINE);
+  EXPECT_EQ(session.info(hurried).status, DIFFULEX_OK);
+  const auto cut = session.tokens(hurried), whole = session.tokens(patient);
+  EXPECT_EQ(session.info(patient).finish, DIFFULEX_FINISH_MAX_TOKENS);
+  ASSERT_LT(cut.size(), whole.size());
+  EXPECT_EQ(cut, std::vector<diffulex_token>(whole.begin(),
+                                             whole.begin() + static_cast<ptrdiff_t>(cut.size())));
+}
+
+TEST(Engine, RepetitionEndsTheOutput) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  auto params = params_of(200, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id whole = session.submit({1021, 304, 198, 500, 400}, &params);
+  params.max_repetition_run = 4;
+  const diffulex_request_id id = session.submit({1021, 304, 198, 500, 400}, &params);
+  session.run();
+  const auto all = session.tokens(whole), cut = session.tokens(id);
+  size_t end = 0, run = 0;
+  while (end < all.size() && run < 4) {
+    run = end > 0 && all[end] == all[end - 1] ? run + 1 : 1;
+    ++end;
+  }
+  ASSERT_EQ(run, 4u);  // the model repeats itself behind its end token
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_REPETITION);
+  EXPECT_EQ(cut,
+            std::vector<diffulex_token>(all.begin(), all.begin() + static_cast<ptrdiff_t>(end)));
+}
+
+TEST(Engine, PriorityGoesFirst) {
+  Session session(Options{{"max_requests", "1"}});
+  ASSERT_NE(session.engine, nullptr);
+  auto params = params_of(8, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id low = session.submit({1021, 304, 198}, &params);
+  params.priority = 1;
+  const diffulex_request_id high = session.submit({1021, 304, 198}, &params);
+  session.run();
+  EXPECT_LT(session.info(high).end_ns, session.info(low).end_ns);
+}
+
+TEST(Engine, LimitsOutOfRangeAreRefused) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  auto params = params_of(8);
+  params.max_repetition_run = 1;
+  EXPECT_EQ(session.submit({1021, 304}, &params), 0u);
+  EXPECT_EQ(session.failure.option, "max_repetition_run");
+  params = params_of(8);
+  params.priority = -1001;
+  EXPECT_EQ(session.submit({1021, 304}, &params), 0u);
+  EXPECT_EQ(session.failure.status, DIFFULEX_E_INVALID_ARGUMENT);
+  EXPECT_EQ(session.failure.option, "priority");
 }
 
 TEST(Engine, StopTokensEndTheOutput) {

@@ -182,7 +182,7 @@ RequestRow& add_window(PlanBuilder& plan, const std::vector<int32_t>& ids) {
   RequestRow& row = plan.add(0, ids, 0, 8, 8, iota(0, 4));
   row.window_offset = 0;
   row.stored_blocks = 1;
-  row.blocks = {8, 4, 1023, 1, 8, 0.5f, 0, 1, 1, {1022}};
+  row.blocks = {8, 4, 1023, 1, 8, 0.5f, 0, 1, 1, {1022}, 0};
   row.window.left = 0;
   row.window.valid = 2;
   row.window.limit = 32;

@@ -55,6 +55,34 @@ TEST(Thresholds, CountsEqualDoubleComparisons) {
                   static_cast<double>(f) / b >= t / 100.0);
 }
 
+// Final output tokens count, the prompt's do not, and a stop token in front of the run's end wins.
+TEST(Repetition, RunsOfFinalOutputTokensEndTheRequest) {
+  decide::MultiBlockParams p = params(4, 1, 0.5f);
+  p.max_repetition_run = 3;
+  const auto decode = [&](std::vector<int32_t> output, decide::Window* w) {
+    *w = window(p, 4, 4 + static_cast<int32_t>(output.size()));
+    std::vector<int32_t> tokens(4, p.mask_token);
+    for (size_t at = 0; w->finish == decide::kRunning; at += 4) {
+      decide::open_block(p, *w, true);
+      std::vector<Pick> picks;
+      for (size_t i = at; i < at + 4; ++i) picks.push_back({output[i], 0.9f, 0});
+      decide::multi_block_step(p, *w, tokens.data(), picks.data(), 0);
+      if (w->finish != decide::kRunning) break;
+      decide::multi_block_step(p, *w, tokens.data(), nullptr, 1);
+    }
+    return w->committed_end - w->prompt_len;
+  };
+  decide::Window w{};
+  EXPECT_EQ(decode({1, 2, 5, 5, 5, 3, 3, 3}, &w), 5);  // across two blocks
+  EXPECT_EQ(w.finish, decide::kRepetition);
+  EXPECT_EQ(decode({1, 1, 2, 1, 1, 2, 2, 3}, &w), 8);
+  EXPECT_EQ(w.finish, decide::kMaxTokens);
+  EXPECT_EQ(decode({1, 1, 6, 1, 1, 1, 1, 1}, &w), 3);
+  EXPECT_EQ(w.finish, decide::kEos);
+  EXPECT_EQ(decode({5, 5, 5, 6}, &w), 3);
+  EXPECT_EQ(w.finish, decide::kRepetition);
+}
+
 // The selection example: confidences .985, .552, .961, .312 for tokens 2, 3, 4, 5.
 TEST(Accept, ThresholdAndGate) {
   const std::vector<Pick> picks = {

@@ -1,6 +1,6 @@
 // Random schedules over a scripted backend: pages and blocks of several ratios, tight and ample
-// memory, caching on and off, shared prompts, aborts, end tokens. The shadow cache checks every
-// read; every output must equal the one of the request alone.
+// memory, caching on and off, shared prompts, aborts, priorities, deadlines, repetitions, end
+// tokens. The shadow cache checks every read; every output must equal the one of the request alone.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -24,20 +24,30 @@ uint64_t mix(uint64_t x) {
 decide::Pick pick_for(uint64_t, const RequestRow& row, int32_t position) {
   const uint64_t h = mix(row.sampler.seed * 1000 + static_cast<uint64_t>(position));
   const bool end = h % 61 == 0;
-  const auto token = static_cast<int32_t>(end ? static_cast<uint64_t>(kEosToken) : h % 500);
+  const uint64_t words = row.sampler.seed == 3 ? 3 : 500;  // few words repeat themselves
+  const auto token = static_cast<int32_t>(end ? static_cast<uint64_t>(kEosToken) : h % words);
   const bool confident = mix(h + static_cast<uint64_t>(row.window.forwards)) % 3 != 0;
   return {token, confident ? 0.95f : 0.2f + static_cast<float>(h % 7) * 0.01f, 0};
 }
 
-std::vector<int32_t> expected_output(uint64_t seed, int32_t prompt_len, int32_t limit) {
-  std::vector<int32_t> out;
+struct Expected {
+  std::vector<int32_t> output;
+  int32_t finish = 0;
+};
+
+Expected expected_of(uint64_t seed, const RequestSpec& spec) {
+  Expected expected{{}, spec.limit_reason};
   RequestRow row{};
   row.sampler.seed = seed;
-  for (int32_t p = prompt_len; p < limit; ++p) {
-    out.push_back(pick_for(0, row, p).token);
-    if (out.back() == kEosToken) break;
+  int run = 0;
+  for (auto p = static_cast<int32_t>(spec.prompt.size()); p < spec.limit; ++p) {
+    const int32_t token = pick_for(0, row, p).token;
+    run = !expected.output.empty() && expected.output.back() == token ? run + 1 : 1;
+    expected.output.push_back(token);
+    if (token == kEosToken) return {expected.output, decide::kEos};
+    if (run == spec.blocks.max_repetition_run) return {expected.output, decide::kRepetition};
   }
-  return out;
+  return expected;
 }
 
 // Invariants of one request between steps.
@@ -63,7 +73,7 @@ class Schedules : public ::testing::TestWithParam<int> {};
 TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
   std::mt19937_64 rng(static_cast<uint64_t>(GetParam()));
   const auto below = [&](uint64_t n) { return static_cast<int32_t>(rng() % n); };
-  uint64_t preemptions = 0, hits = 0, finished = 0;
+  uint64_t preemptions = 0, hits = 0, finished = 0, late = 0, repetitions = 0;
   for (int round = 0; round < 40; ++round) {
     const int b = 4, ps = b << below(3), buffer = 1 + below(6), most = 1 + below(5);
     EngineShape shape = small_shape(b, buffer, ps, 0, most);
@@ -72,7 +82,7 @@ TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
     shape.max_batched_tokens = most * b * buffer + below(3) * 8;
     shape.prefix_caching = below(2) == 0;
     StepHarness h(shape, pick_for);
-    std::map<uint64_t, std::vector<int32_t>> expected;
+    std::map<uint64_t, Expected> expected;
     std::vector<Request*> live;
     const int count = 4 + below(10);
     int submitted = 0;
@@ -85,11 +95,19 @@ TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
           prompt.push_back(static_cast<int32_t>(mix(seed + static_cast<uint64_t>(i)) % 500));
         RequestSpec spec = make_spec(shape, std::move(prompt), 1 + below(60));
         spec.sampler.seed = seed;
-        const int32_t limit = spec.limit;
+        spec.priority = below(4) == 0 ? below(5) - 2 : 0;
+        spec.deadline_ns = below(8) == 0 ? h.steps + 1 + static_cast<uint64_t>(below(20)) : 0;
+        spec.blocks.max_repetition_run = below(2) == 0 ? 2 + below(3) : 0;
+        const Expected whole = expected_of(seed, spec);
         Request* r = h.add(std::move(spec));
-        expected[r->id] = expected_output(seed, length, limit);
+        expected[r->id] = whole;
         live.push_back(r);
         ++submitted;
+      }
+      while (auto r = h.scheduler->remove_late(h.steps)) {  // the clock counts steps
+        r->cut_short(decide::kDeadline);
+        h.finished.push_back(std::move(r));
+        ++late;
       }
       const bool worked = h.step();
       for (const Request* r : live)
@@ -105,9 +123,14 @@ TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
     ASSERT_TRUE(live.empty()) << "no progress";
     ASSERT_EQ(h.finished.size(), expected.size());
     for (const auto& r : h.finished) {
-      EXPECT_EQ(output_of(*r), expected[r->id]) << "seed " << GetParam() << " round " << round;
-      const bool ended = !expected[r->id].empty() && expected[r->id].back() == kEosToken;
-      EXPECT_EQ(r->window.finish, ended ? int32_t{decide::kEos} : r->spec.limit_reason);
+      std::vector<int32_t> whole = expected[r->id].output;
+      const std::vector<int32_t> output = output_of(*r);
+      if (r->window.finish == decide::kDeadline)
+        whole.resize(std::min(whole.size(), output.size()));
+      else
+        EXPECT_EQ(r->window.finish, expected[r->id].finish);
+      EXPECT_EQ(output, whole) << "seed " << GetParam() << " round " << round;
+      repetitions += r->window.finish == decide::kRepetition ? 1 : 0;
     }
     EXPECT_EQ(h.cache->free_pages(), shape.kv_pages);
     preemptions += h.preemptions;
@@ -117,6 +140,8 @@ TEST_P(Schedules, OutputsDoNotDependOnTheSchedule) {
   RecordProperty("finished", static_cast<int>(finished));
   EXPECT_GT(preemptions, 0u);  // the interesting cases did occur
   EXPECT_GT(hits, 0u);
+  EXPECT_GT(late, 0u);
+  EXPECT_GT(repetitions, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, Schedules, ::testing::Range(1, 26));

@@ -207,6 +207,10 @@ const char* finish_name(diffulex_finish finish) {
       return "context";
     case DIFFULEX_FINISH_MAX_STEPS:
       return "max_steps";
+    case DIFFULEX_FINISH_REPETITION:
+      return "repetition";
+    case DIFFULEX_FINISH_DEADLINE:
+      return "deadline";
     case DIFFULEX_FINISH_ABORTED:
       return "aborted";
     case DIFFULEX_FINISH_ERROR:
