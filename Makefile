@@ -23,6 +23,7 @@ test: release
 	@ctest --preset release
 
 bench: release
+	@build/release/bench/diffulex_bench_host
 	@build/release/bench/diffulex_bench_cpu 0.6b 1.7b
 	@build/release/tools/diffulex/diffulex bench -m $(MODEL) --buffer-blocks 4
 
