@@ -143,11 +143,12 @@ enum {
 /* Why a request ended. */
 typedef int32_t diffulex_finish;
 enum {
-  DIFFULEX_FINISH_NONE = 0,       /* it has not */
-  DIFFULEX_FINISH_EOS = 1,        /* an end-of-sequence token of the model was committed */
-  DIFFULEX_FINISH_STOP_TOKEN = 2, /* a stop token of the request was committed */
-  DIFFULEX_FINISH_MAX_TOKENS = 4, /* max_tokens output tokens were committed */
-  DIFFULEX_FINISH_CONTEXT = 5,    /* max_model_len positions are filled */
+  DIFFULEX_FINISH_NONE = 0,        /* it has not */
+  DIFFULEX_FINISH_EOS = 1,         /* an end-of-sequence token of the model was committed */
+  DIFFULEX_FINISH_STOP_TOKEN = 2,  /* a stop token of the request was committed */
+  DIFFULEX_FINISH_STOP_STRING = 3, /* a stop string was committed; the text ends in front of it */
+  DIFFULEX_FINISH_MAX_TOKENS = 4,  /* max_tokens output tokens were committed */
+  DIFFULEX_FINISH_CONTEXT = 5,     /* max_model_len positions are filled */
   DIFFULEX_FINISH_MAX_STEPS =
       6, /* max_steps forwards were spent; what was filled without a gap is committed */
   DIFFULEX_FINISH_REPETITION = 7, /* max_repetition_run equal tokens in a row were committed */
@@ -348,6 +349,9 @@ typedef struct diffulex_request_params {
   float temperature;   /* >= 0; 0 = greedy */
   float top_p;         /* (0, 1]; 0 = 1 = off */
   int32_t top_k;       /* 0 = off */
+  float min_p;         /* [0, 1]: drops tokens less probable than min_p times the most probable one;
+                          0 = off */
+  uint32_t reserved0;  /* 0 */
   uint32_t max_tokens; /* output tokens; 0 = 512 */
   uint64_t seed;       /* of all draws of this request; the same seed gives the same draws under any
                           schedule */
@@ -361,6 +365,10 @@ typedef struct diffulex_request_params {
   const char* cache_salt; /* requests share cached prefixes only with equal salts; NULL = "" */
   const diffulex_token* stop_tokens; /* end the output when committed, beside the model's own */
   size_t stop_token_count;
+  const char* const* stop_strings; /* end the output when committed, wherever tokens cut them; the
+                                      text ends in front of one, the tokens with the one that
+                                      completes it. Special tokens are no text */
+  size_t stop_string_count;
   const diffulex_kv* strategy_options; /* override the engine's strategy options for this request */
   size_t strategy_option_count;
 } diffulex_request_params;
@@ -655,7 +663,8 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_request_read_tokens(
     const diffulex_engine* engine, diffulex_request_id request, size_t offset,
     diffulex_token* tokens, size_t capacity, size_t* out_count, diffulex_error** error);
 /* Copies committed output text from byte `offset` on, without a NUL. The text only ever grows, in
- * whole UTF-8 characters; special tokens are left out. DIFFULEX_S_END as above. Errors: NOT_FOUND,
+ * whole UTF-8 characters; special tokens are left out, and what may become a stop string is held
+ * back. DIFFULEX_S_END as above. Errors: NOT_FOUND,
  * INVALID_ARGUMENT, TOKENIZER (no tokenizer).
  * @thread A */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_request_read_text(

@@ -38,9 +38,11 @@ diffulex_status copy_from(const T* data, size_t size, size_t offset, bool finish
 
 // Decodes what was committed since the last reader asked.
 void update_text(RequestRecord& record) {
-  const std::span<const int32_t> fresh = std::span(record.output).subspan(record.decoded);
-  record.text += record.detokenizer->push(fresh);
-  record.decoded = record.output.size();
+  if (record.decoded < record.output.size()) {  // the search for stop strings may be ahead of us
+    const std::span<const int32_t> fresh = std::span(record.output).subspan(record.decoded);
+    record.text += record.detokenizer->push(fresh);
+    record.decoded = record.output.size();
+  }
   if (record.info.state != DIFFULEX_REQ_FINISHED || record.flushed) return;
   record.text += record.detokenizer->flush();
   record.flushed = true;
@@ -147,8 +149,8 @@ diffulex_status diffulex_request_read_text(const diffulex_engine* engine,
       throw Error(DIFFULEX_E_TOKENIZER, "the model has no tokenizer; read token ids");
     update_text(*record);
     const bool finished = record->info.state == DIFFULEX_REQ_FINISHED;
-    return copy_from(record->text.data(), record->text.size(), offset, finished, text, capacity,
-                     out_size);
+    const size_t size = std::min(record->text.size(), record->text_end);
+    return copy_from(record->text.data(), size, offset, finished, text, capacity, out_size);
   });
 }
 

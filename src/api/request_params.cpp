@@ -28,6 +28,10 @@ void check_params(const diffulex_request_params& p) {
   if (!std::isfinite(p.top_p) || p.top_p < 0 || p.top_p > 1)
     invalid("top_p", "must be in (0, 1]; 0 is off");
   if (p.top_k < 0) invalid("top_k", "must be >= 0; 0 is off");
+  if (!std::isfinite(p.min_p) || p.min_p < 0 || p.min_p > 1)
+    invalid("min_p", "must be in [0, 1]; 0 is off");
+  if (p.stop_string_count > 0 && p.stop_strings == nullptr) invalid("stop_strings", "is NULL");
+  if (p.reserved0 != 0) invalid("reserved0", "must be 0");
   if (p.max_repetition_run == 1 || p.max_repetition_run > INT32_MAX)
     invalid("max_repetition_run", "must be 2 or more; 0 is off");
   if (p.priority < -kMaxPriority || p.priority > kMaxPriority)
@@ -73,6 +77,19 @@ void add_stop_tokens(const EngineConfig& config, const diffulex_request_params& 
   }
 }
 
+std::vector<std::string> stop_strings_of(const diffulex_request_params& p) {
+  std::vector<std::string> strings;
+  for (size_t i = 0; i < p.stop_string_count; ++i) {
+    const char* const s = p.stop_strings[i];
+    if (s == nullptr || *s == '\0')
+      invalid("stop_strings", "is empty at index " + std::to_string(i));
+    if ((static_cast<unsigned char>(*s) & 0xC0) == 0x80)
+      invalid("stop_strings", "begins inside a character at index " + std::to_string(i));
+    strings.emplace_back(s);
+  }
+  return strings;
+}
+
 OptionValues request_options(const EngineConfig& config, const diffulex_request_params& p) {
   OptionValues options = config.strategy_options;
   for (size_t i = 0; i < p.strategy_option_count; ++i) {
@@ -99,6 +116,7 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   spec.sampler.temperature = p.temperature;
   spec.sampler.top_p = p.top_p == 0 ? 1.0f : p.top_p;
   spec.sampler.top_k = p.top_k;
+  spec.sampler.min_p = p.min_p;
   spec.sampler.seed = p.seed;
   spec.track_slots = (p.flags & DIFFULEX_REQUEST_TRACK_SLOTS) != 0;
   spec.sampler.flags = spec.track_slots ? uint32_t{decide::kWantEntropy} : 0;
@@ -110,6 +128,7 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   spec.max_forwards = static_cast<int32_t>(std::min<uint32_t>(p.max_steps, INT32_MAX));
   spec.blocks.max_repetition_run = static_cast<int32_t>(p.max_repetition_run);
   spec.priority = p.priority;
+  spec.stop_strings = stop_strings_of(p);
   if (p.deadline_ms != 0) spec.deadline_ns = monotonic_ns() + p.deadline_ms * kNsPerMs;
   spec.user_tag = p.user_tag;
   spec.cache_salt = p.cache_salt != nullptr ? p.cache_salt : "";

@@ -24,7 +24,7 @@ struct TilePartial {
   float sampled_logit;
 };
 
-// A token that top-k or top-p may keep.
+// A token that top-k, top-p or min-p may keep.
 struct Candidate {
   float logit;
   int32_t token;
@@ -68,8 +68,8 @@ DIFFULEX_HD inline float entropy_of(const RowSums& row, uint32_t flags) {
   return (flags & kWantEntropy) != 0 && row.sum > 0 ? logf(row.sum) - row.weighted / row.sum : 0.0f;
 }
 
-// Greedy, and T > 0 without top-k and top-p: an exact draw by weighted reservoir over the tiles,
-// one decision per tile.
+// Greedy, and T > 0 without top-k, top-p and min-p: an exact draw by weighted reservoir over the
+// tiles, one decision per tile.
 DIFFULEX_HD inline Pick pick_from_tiles(const TilePartial* tiles, int count, const SamplerParams& s,
                                         int32_t position, int32_t step) {
   const RowSums row = sum_tiles(tiles, count);
@@ -89,7 +89,7 @@ DIFFULEX_HD inline Pick pick_from_tiles(const TilePartial* tiles, int count, con
   return Pick{token, expf(logit - row.max) / row.sum, entropy_of(row, s.flags)};
 }
 
-// How many of the sorted candidates top-p and then top-k keep. Returns -1 when the candidates end
+// How many of the sorted candidates min-p, top-p and top-k keep. Returns -1 when the candidates end
 // before the rule does, and there are more ids than candidates.
 DIFFULEX_HD inline int kept_candidates(const Candidate* sorted, int count, bool complete,
                                        const RowSums& row, const SamplerParams& s) {
@@ -97,6 +97,7 @@ DIFFULEX_HD inline int kept_candidates(const Candidate* sorted, int count, bool 
   float cumulative = 0;
   for (int i = 0; i < count; ++i) {
     if (i > 0 && s.top_p < 1 && cumulative > s.top_p) return i;
+    if (s.min_p > 0 && expf(sorted[i].logit - row.max) < s.min_p) return i;
     if (i >= k && sorted[i].logit < sorted[k - 1].logit) return i;  // ties with the k-th stay
     cumulative += expf(sorted[i].logit - row.max) / row.sum;
   }

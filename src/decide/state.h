@@ -34,6 +34,7 @@ enum FinishReason : int32_t {  // values of diffulex_finish
   kRunning = 0,
   kEos = 1,
   kStopToken = 2,
+  kStopString = 3,  // set by the host
   kMaxTokens = 4,
   kContext = 5,
   kMaxSteps = 6,
@@ -92,6 +93,8 @@ struct SamplerParams {
   int32_t top_k;      // <= 0: off
   uint32_t flags;     // SamplerFlags
   uint64_t seed;
+  float min_p = 0;  // least share of the most probable token's probability; <= 0: off
+  uint32_t reserved = 0;
 };
 enum SamplerFlags : uint32_t { kWantEntropy = 1 };
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/system.h"
+#include "engine/stop_strings.h"
 #include "model/checkpoint.h"
 
 namespace diffulex {
@@ -135,6 +136,9 @@ void Engine::throw_if_faulted() const {
 
 uint64_t Engine::submit(RequestSpec spec) {
   throw_if_faulted();
+  if (!spec.stop_strings.empty() && tokenizer_ == nullptr)
+    throw Error(DIFFULEX_E_TOKENIZER, "stop_strings need a tokenizer and the model has none")
+        .with("option", "stop_strings");
   auto record = std::make_shared<RequestRecord>();
   Publisher::prepare(*record, spec);
   if (tokenizer_ != nullptr)
@@ -206,6 +210,7 @@ void Engine::end_late_requests() {
   while (std::unique_ptr<Request> request = scheduler_->remove_late(monotonic_ns())) {
     const decide::Window before = request->window;
     request->cut_short(decide::kDeadline);
+    end_at_stop_string(*request);
     publisher_.publish_cut(*request, before, step_number_);
     const auto finish = static_cast<diffulex_finish>(request->window.finish);
     end_request(std::move(request), finish, DIFFULEX_OK);
@@ -279,7 +284,8 @@ bool Engine::run_step() {
   size_t pick = 0;
   const uint64_t committed = publisher_.stats().committed_tokens;
   for (size_t i = 0; i < schedule.rows.size(); ++i) {
-    const Request& request = *schedule.rows[i].request;
+    Request& request = *schedule.rows[i].request;
+    end_at_stop_string(request);
     const auto count = static_cast<size_t>(head_rows_[i]);
     publisher_.publish_step(request, windows_before_[i], result.picks.subspan(pick, count),
                             step_number_);

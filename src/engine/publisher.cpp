@@ -267,8 +267,10 @@ void Publisher::publish_finished(const Request& request, diffulex_finish finish,
     info.status = status;
     info.tentative_end = info.committed_len;
     info.active_blocks = 0;
+    if (finish != DIFFULEX_FINISH_STOP_STRING) record.text_end = SIZE_MAX;
     info.end_ns = monotonic_ns();
-    if (finish == DIFFULEX_FINISH_EOS || finish == DIFFULEX_FINISH_STOP_TOKEN)
+    if (finish == DIFFULEX_FINISH_EOS || finish == DIFFULEX_FINISH_STOP_TOKEN ||
+        finish == DIFFULEX_FINISH_STOP_STRING)
       info.stop_index = static_cast<int32_t>(info.committed_len) - 1;
   }
   {

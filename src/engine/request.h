@@ -27,6 +27,7 @@ struct RequestSpec {
   uint64_t deadline_ns = 0;  // monotonic clock; 0 = none
   uint64_t user_tag = 0;
   std::string cache_salt;
+  std::vector<std::string> stop_strings;  // none is empty
   bool track_slots = false;
   bool use_cache = true;
 };

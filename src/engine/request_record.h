@@ -32,6 +32,7 @@ struct RequestRecord {
   std::string text;
   size_t decoded = 0;  // output tokens that are in text
   bool flushed = false;
+  size_t text_end = SIZE_MAX;  // readers get no more of text: behind it a stop string has begun
 
   // Events nobody has taken yet, merged. The queue is a list through the records; guarded by the
   // queue's mutex.

@@ -213,6 +213,71 @@ TEST(Engine, LimitsCountOutputTokens) {
   }
 }
 
+// A stop string may begin in one token and end in another, and in one block or another.
+TEST(Engine, StopStringsEndTheText) {
+  for (const int buffer : {1, 4}) {
+    Session session(Options{{"buffer_blocks", std::to_string(buffer)}},
+                    {{"accept_threshold", "0.9"}});
+    ASSERT_NE(session.engine, nullptr);
+    const diffulex_request_id whole = session.submit_text(question(session));
+    session.run();
+    const std::string text = session.text(whole);
+    const auto all = session.tokens(whole);
+    for (const size_t length : {1u, 3u, 9u}) {
+      for (size_t at = 0; at + length <= text.size(); at += 5) {
+        const std::string stop = text.substr(at, length);
+        const char* const list[] = {"never in there", stop.c_str()};
+        auto params = params_of(100);
+        params.stop_strings = list;
+        params.stop_string_count = 2;
+        const diffulex_request_id id = session.submit_text(question(session), &params);
+        std::string seen;
+        while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) {
+          const std::string now = session.text(id);
+          ASSERT_TRUE(now.starts_with(seen));
+          seen = now;
+        }
+        ASSERT_EQ(session.info(id).finish, DIFFULEX_FINISH_STOP_STRING) << stop;
+        ASSERT_EQ(session.text(id), text.substr(0, text.find(stop)));
+        const auto tokens = session.tokens(id);
+        ASSERT_TRUE(std::equal(tokens.begin(), tokens.end(), all.begin()));
+        ASSERT_EQ(session.info(id).stop_index, static_cast<int32_t>(tokens.size()) - 1);
+      }
+    }
+    auto params = params_of(100);
+    const char* const never = "never in there";
+    params.stop_strings = &never;
+    params.stop_string_count = 1;
+    const diffulex_request_id id = session.submit_text(question(session), &params);
+    session.run();
+    EXPECT_EQ(session.text(id), text);
+    EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_EOS);
+    const char* const nothing = "";
+    params.stop_strings = &nothing;
+    EXPECT_EQ(session.submit_text(question(session), &params), 0u);
+    EXPECT_EQ(session.failure.option, "stop_strings");
+  }
+}
+
+TEST(Engine, MinPKeepsOnlyTheProbable) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  const diffulex_request_id greedy = session.submit_text(question(session));
+  auto params = params_of(200);
+  params.temperature = 3;
+  params.min_p = 1;  // nothing but the most probable token
+  const diffulex_request_id sharp = session.submit_text(question(session), &params);
+  params.min_p = 0;
+  const diffulex_request_id loose = session.submit_text(question(session), &params);
+  session.run();
+  EXPECT_EQ(session.tokens(sharp).size() > 0 ? session.tokens(sharp)[0] : -1,
+            session.tokens(greedy)[0]);
+  EXPECT_NE(session.tokens(loose), session.tokens(sharp));
+  params.min_p = 1.5f;
+  EXPECT_EQ(session.submit_text(question(session), &params), 0u);
+  EXPECT_EQ(session.failure.option, "min_p");
+}
+
 TEST(Engine, DeadlineKeepsWhatIsFilled) {
   Session session;
   ASSERT_NE(session.engine, nullptr);

@@ -139,6 +139,7 @@ std::map<int, double> naive(const float* logits, int n, const decide::SamplerPar
   size_t count = 0;
   for (; count < order.size(); ++count) {
     if (count > 0 && s.top_p < 1 && before > s.top_p) break;
+    if (s.min_p > 0 && std::exp(order[count].first - order[0].first) < s.min_p) break;
     if (s.top_k > 0 && count >= static_cast<size_t>(s.top_k) &&
         order[count].first < order[static_cast<size_t>(s.top_k) - 1].first)
       break;
@@ -159,8 +160,10 @@ TEST(CpuBackend, SelectsFromItsOwnLogits) {
   cpu::CpuBackend backend(arch, model->weights, small_config(DType::kF32, 3), nullptr);
   const auto ids = random_ids(140, 5900, 4);  // two chunks of head rows
   const decide::SamplerParams samplers[] = {
-      {1, 1, 0, 0, 5},      {0.6f, 1, 0, 0, 5},   {1, 0.5f, 0, 0, 5},  {1, 1, 5, 0, 5},
-      {4, 0.995f, 0, 0, 5}, {50, 0.98f, 0, 0, 5}, {1, 0.9f, 300, 0, 5}};
+      {1, 1, 0, 0, 5},           {0.6f, 1, 0, 0, 5},       {1, 0.5f, 0, 0, 5},
+      {1, 1, 5, 0, 5},           {4, 0.995f, 0, 0, 5},     {50, 0.98f, 0, 0, 5},
+      {1, 0.9f, 300, 0, 5},      {1, 1, 0, 0, 5, 0.3f, 0}, {9, 0.99f, 0, 0, 5, 0.2f, 0},
+      {4, 1, 40, 0, 5, 0.05f, 0}};
   for (const decide::SamplerParams& sampler : samplers) {
     PlanBuilder plan;
     RequestRow& row = plan.add(0, ids, 0, 0, 0);

@@ -19,7 +19,7 @@ using decide::SamplerParams;
 // As the head does it, for one row, with few candidates.
 Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position = 3,
             int32_t step = 5) {
-  const bool truncates = s.temperature > 0 && (s.top_k > 0 || s.top_p < 1);
+  const bool truncates = s.temperature > 0 && (s.top_k > 0 || s.top_p < 1 || s.min_p > 0);
   std::vector<decide::TilePartial> tiles;
   cpu::Candidates lists[2] = {cpu::Candidates(1024), cpu::Candidates(1024)};
   const int n = static_cast<int>(logits.size());

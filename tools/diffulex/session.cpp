@@ -201,6 +201,8 @@ const char* finish_name(diffulex_finish finish) {
       return "eos";
     case DIFFULEX_FINISH_STOP_TOKEN:
       return "stop_token";
+    case DIFFULEX_FINISH_STOP_STRING:
+      return "stop_string";
     case DIFFULEX_FINISH_MAX_TOKENS:
       return "max_tokens";
     case DIFFULEX_FINISH_CONTEXT:

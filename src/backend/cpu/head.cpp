@@ -10,7 +10,7 @@ namespace diffulex::cpu {
 namespace {
 
 bool truncates(const decide::SamplerParams& s) {
-  return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1);
+  return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1 || s.min_p > 0);
 }
 
 }  // namespace
