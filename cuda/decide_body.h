@@ -15,7 +15,7 @@ DIFFULEX_HD inline void decide_one(const DecideBatch& b, int i) {
   int32_t* tokens = b.tokens + i * b.stride;
   decide::Pick* picks = b.picks + i * b.stride;
   b.ranges[i] = decide::visible_keys(b.rules[i], w.left, w.left, w.left + b.stride, 0);
-  b.draws[i] = decide::uniform(decide::row_draw(b.samplers[i], w.left, w.forwards, 0).v[2]);
+  b.draws[i] = decide::uniform(decide::row_draw(b.samplers[i], w.left, w.denoise_forwards, 0).v[2]);
   decide::open_block(p, w, true);
   int stored = 0, n = 0;
   while (stored < w.valid && w.blocks[stored].status == decide::kToCache) ++stored;
@@ -27,7 +27,7 @@ DIFFULEX_HD inline void decide_one(const DecideBatch& b, int i) {
       if (tokens[at] != p.mask_token) continue;
       const decide::TilePartial* row =
           b.partials + (static_cast<long>(i) * b.stride + at) * b.tiles;
-      picks[n++] = decide::pick_from_tiles(row, b.tiles, b.samplers[i], w.left + at, w.forwards);
+      picks[n++] = decide::pick_from_tiles(row, b.tiles, b.samplers[i], w.left + at, w.denoise_forwards);
     }
   }
   decide::multi_block_step(p, w, tokens, picks, stored);

@@ -223,6 +223,12 @@ typedef struct diffulex_kv {
   const char* value; /* "true"/"false", a number, or text; borrowed during the call */
 } diffulex_kv;
 
+/* What is added to the logit of a token, before temperature and everything else. Frozen layout. */
+typedef struct diffulex_logit_bias {
+  diffulex_token token;
+  float bias; /* finite, or -INFINITY: the token is never chosen */
+} diffulex_logit_bias;
+
 /* One message of a conversation. Frozen layout. */
 typedef struct diffulex_message {
   const char* role;    /* "system", "user", "assistant", ...; borrowed during the call */
@@ -345,17 +351,18 @@ typedef struct diffulex_engine_info {
 /* What a request asks for. Zero (diffulex_request_params_init) is: greedy, 512 tokens. */
 typedef struct diffulex_request_params {
   uint32_t struct_size;
-  uint32_t flags;      /* DIFFULEX_REQUEST_* */
-  float temperature;   /* >= 0; 0 = greedy */
-  float top_p;         /* (0, 1]; 0 = 1 = off */
-  int32_t top_k;       /* 0 = off */
-  float min_p;         /* [0, 1]: drops tokens less probable than min_p times the most probable one;
-                          0 = off */
-  uint32_t reserved0;  /* 0 */
-  uint32_t max_tokens; /* output tokens; 0 = 512 */
-  uint64_t seed;       /* of all draws of this request; the same seed gives the same draws under any
-                          schedule */
-  uint32_t max_steps;  /* forwards; 0 = no limit */
+  uint32_t flags;    /* DIFFULEX_REQUEST_* */
+  float temperature; /* >= 0; 0 = greedy */
+  float top_p;       /* (0, 1]; 0 = 1 = off */
+  int32_t top_k;     /* 0 = off */
+  float min_p;       /* [0, 1]: drops tokens less probable than min_p times the most probable one;
+                        0 = off */
+  float repetition_penalty; /* (0, 100]: logits of tokens that the prompt or the output so far holds
+                               are divided by it (multiplied, where negative); 0 = 1 = off */
+  uint32_t max_tokens;      /* output tokens; 0 = 512 */
+  uint64_t seed;      /* of all draws of this request; the same seed gives the same draws under any
+                         schedule */
+  uint32_t max_steps; /* forwards; 0 = no limit */
   uint32_t max_repetition_run; /* so many equal output tokens in a row end the request, 2 and more;
                                   0 = no limit */
   int32_t priority;     /* higher is served earlier, -1000..1000: one level is a head start of 256
@@ -369,6 +376,8 @@ typedef struct diffulex_request_params {
                                       text ends in front of one, the tokens with the one that
                                       completes it. Special tokens are no text */
   size_t stop_string_count;
+  const diffulex_logit_bias* logit_bias; /* each token at most once */
+  size_t logit_bias_count;
   const diffulex_kv* strategy_options; /* override the engine's strategy options for this request */
   size_t strategy_option_count;
 } diffulex_request_params;

@@ -12,6 +12,7 @@ namespace {
 
 constexpr uint32_t kDefaultMaxTokens = 512;
 constexpr int32_t kMaxPriority = 1000;
+constexpr float kMaxPenalty = 100;
 constexpr uint64_t kNsPerMs = 1'000'000;
 constexpr uint32_t kKnownFlags =
     DIFFULEX_REQUEST_IGNORE_EOS | DIFFULEX_REQUEST_TRACK_SLOTS | DIFFULEX_REQUEST_NO_CACHE;
@@ -31,7 +32,10 @@ void check_params(const diffulex_request_params& p) {
   if (!std::isfinite(p.min_p) || p.min_p < 0 || p.min_p > 1)
     invalid("min_p", "must be in [0, 1]; 0 is off");
   if (p.stop_string_count > 0 && p.stop_strings == nullptr) invalid("stop_strings", "is NULL");
-  if (p.reserved0 != 0) invalid("reserved0", "must be 0");
+  if (!std::isfinite(p.repetition_penalty) || p.repetition_penalty < 0 ||
+      p.repetition_penalty > kMaxPenalty)
+    invalid("repetition_penalty", "must be in (0, 100]; 0 is off");
+  if (p.logit_bias_count > 0 && p.logit_bias == nullptr) invalid("logit_bias", "is NULL");
   if (p.max_repetition_run == 1 || p.max_repetition_run > INT32_MAX)
     invalid("max_repetition_run", "must be 2 or more; 0 is off");
   if (p.priority < -kMaxPriority || p.priority > kMaxPriority)
@@ -90,6 +94,33 @@ std::vector<std::string> stop_strings_of(const diffulex_request_params& p) {
   return strings;
 }
 
+std::vector<decide::LogitAdjust> logit_bias_of(const EngineConfig& config,
+                                               const diffulex_request_params& p) {
+  std::vector<decide::LogitAdjust> bias;
+  for (size_t i = 0; i < p.logit_bias_count; ++i) {
+    const auto [token, value] = p.logit_bias[i];
+    const std::string at = " at index " + std::to_string(i);
+    if (token < 0 || token >= config.arch.vocab_size)
+      invalid("logit_bias", "holds id " + std::to_string(token) + at + ", which is out of range");
+    if (std::isnan(value) || value == HUGE_VALF)
+      invalid("logit_bias", "must be finite or -infinity" + at);
+    bias.push_back({token, value, 1});
+  }
+  const auto by_token = [](const auto& a, const auto& b) { return a.token < b.token; };
+  std::sort(bias.begin(), bias.end(), by_token);
+  for (size_t i = 1; i < bias.size(); ++i)
+    if (bias[i].token == bias[i - 1].token)
+      invalid("logit_bias", "names id " + std::to_string(bias[i].token) + " twice");
+  return bias;
+}
+
+uint32_t sampler_flags(const RequestSpec& spec) {
+  const int32_t rank = spec.sampler.rank;
+  uint32_t flags = rank == decide::kRankMargin ? uint32_t{decide::kWantMargin} : 0;
+  if (spec.track_slots || rank == decide::kRankNegEntropy) flags |= decide::kWantEntropy;
+  return flags;
+}
+
 OptionValues request_options(const EngineConfig& config, const diffulex_request_params& p) {
   OptionValues options = config.strategy_options;
   for (size_t i = 0; i < p.strategy_option_count; ++i) {
@@ -110,16 +141,20 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   check_prompt(config, prompt);
   RequestSpec spec;
   spec.prompt.assign(prompt.begin(), prompt.end());
+  const OptionValues options = request_options(config, p);
   spec.blocks = config.strategy->decision(config.arch, sampler_for(config.arch.family),
-                                          config.shape, request_options(config, p));
+                                          config.shape, options);
   add_stop_tokens(config, p, spec.blocks);
   spec.sampler.temperature = p.temperature;
   spec.sampler.top_p = p.top_p == 0 ? 1.0f : p.top_p;
   spec.sampler.top_k = p.top_k;
   spec.sampler.min_p = p.min_p;
+  spec.sampler.repetition_penalty = p.repetition_penalty == 0 ? 1.0f : p.repetition_penalty;
+  spec.sampler.rank = static_cast<int32_t>(options.integer("confidence"));
   spec.sampler.seed = p.seed;
+  spec.logit_bias = logit_bias_of(config, p);
   spec.track_slots = (p.flags & DIFFULEX_REQUEST_TRACK_SLOTS) != 0;
-  spec.sampler.flags = spec.track_slots ? uint32_t{decide::kWantEntropy} : 0;
+  spec.sampler.flags = sampler_flags(spec);
   const uint64_t asked =
       uint64_t{prompt.size()} + (p.max_tokens == 0 ? kDefaultMaxTokens : p.max_tokens);
   const auto longest = static_cast<uint64_t>(config.shape.max_model_len);
@@ -133,6 +168,7 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   spec.user_tag = p.user_tag;
   spec.cache_salt = p.cache_salt != nullptr ? p.cache_salt : "";
   spec.use_cache = (p.flags & DIFFULEX_REQUEST_NO_CACHE) == 0;
+  if (config.strategy->check_request != nullptr) config.strategy->check_request(config.shape, spec);
   return spec;
 }
 

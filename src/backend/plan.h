@@ -23,9 +23,13 @@ struct alignas(16) RequestRow {
                           // table from here on
   uint32_t page_begin;
   uint32_t page_count;
+  uint32_t adjust_begin;  // its part of StepPlan.adjustments, in entries
+  uint32_t adjust_count;
   int32_t window_offset;  // row (within the request) of the window's first position; -1: the
                           // forward ends before the window
   int32_t stored_blocks;  // leading window blocks whose keys and values this forward stores
+  int32_t carry_row;      // row (within the request) whose last hidden state the backend keeps for
+                          // the next forward's kCarriedRow; -1: none
   decide::AttentionRule attention;
   decide::SamplerParams sampler;
   decide::MultiBlockParams blocks;
@@ -33,6 +37,10 @@ struct alignas(16) RequestRow {
 };
 
 static_assert(std::is_trivially_copyable_v<RequestRow>);
+
+// In StepPlan.head_rows, as the first of a request whose model shifts (decide::MultiBlockParams::
+// shift): the row before the request's first one, which an earlier forward carried over.
+inline constexpr int32_t kCarriedRow = -1;
 
 // What a step did. Spans point into buffers of the backend and stay valid until its next execute().
 struct StepResult {

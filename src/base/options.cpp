@@ -19,12 +19,24 @@ bool parse_flag(std::string_view text, double* out) {
   return text == "true" || text == "1" || text == "false" || text == "0";
 }
 
-// The value as a number (strings: 0); false when the text is not of the option's type and range.
+// The place of a value in "one, two, three", -1 when it is not there.
+int choice(std::string_view allowed, std::string_view text) {
+  for (int i = 0; !allowed.empty(); ++i) {
+    const size_t comma = allowed.find(", ");
+    if (allowed.substr(0, comma) == text) return i;
+    allowed = comma == std::string_view::npos ? "" : allowed.substr(comma + 2);
+  }
+  return -1;
+}
+
+// The value as a number (strings: the choice's place); false when the text is not of the option's
+// type and range.
 bool parse(const OptionSpec& spec, std::string_view text, double* out) {
   *out = 0;
   switch (spec.type) {
     case OptionType::kString:
-      return true;
+      *out = choice(spec.allowed, text);
+      return *out >= 0;
     case OptionType::kBool:
       return parse_flag(text, out);
     case OptionType::kInt:
@@ -90,6 +102,23 @@ void OptionValues::set(std::string_view owner, std::string_view key, std::string
 
 void OptionValues::set_int(std::string_view owner, std::string_view key, int64_t value) {
   set(owner, key, std::to_string(value));
+}
+
+bool OptionValues::require(std::string_view owner, std::string_view key, std::string_view value,
+                           std::string_view reason) {
+  Value& slot = values_[index_of(key)];
+  const OptionSpec& spec = specs_[index_of(key)];
+  double number = 0;
+  parse(spec, value, &number);
+  if (slot.number == number) return false;
+  if (slot.present)
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::string(owner) + " requires " + spec.key + " = " +
+                                                 std::string(value) + ", but it is set to '" +
+                                                 slot.text + "': " + std::string(reason))
+        .with("option", spec.key)
+        .with("contradicts", "strategy");
+  slot = Value{std::string(value), number, false};
+  return true;
 }
 
 void OptionValues::seal() {

@@ -14,14 +14,14 @@ enum class OptionType : int32_t {
   kBool = 0,
   kInt = 1,
   kFloat = 2,
-  kString = 3
-};  // DIFFULEX_OPTION_*
+  kString = 3  // one of the allowed values
+};             // DIFFULEX_OPTION_*
 
 struct OptionSpec {
   const char* key;
   OptionType type;
   const char* default_value;  // as text; "" = derived, the summary says from what
-  const char* allowed;        // range or values, as text
+  const char* allowed;        // range or values, as text; of a string "one, two, ..."
   const char* summary;
   double min = 0;  // of numbers, both inclusive
   double max = 0;
@@ -37,13 +37,18 @@ class OptionValues {
   // "engine" or "strategy 'multi_bd'".
   void set(std::string_view owner, std::string_view key, std::string_view value);
   void set_int(std::string_view owner, std::string_view key, int64_t value);
+  // Gives an option that nobody set the value it must have; true when that is not its default.
+  // Throws Error(DIFFULEX_E_INVALID_ARGUMENT) naming both sides when it was set to another one.
+  bool require(std::string_view owner, std::string_view key, std::string_view value,
+               std::string_view reason);
   // Forgets which options count as set, keeping their values as the new defaults.
   void seal();
 
   bool is_set(std::string_view key) const;
   bool flag(std::string_view key) const;
-  int64_t integer(std::string_view key) const;  // 0 when the default is derived
-  double number(std::string_view key) const;    // NaN when the default is derived
+  // 0 when the default is derived. Of a string: its place among the allowed values, from 0.
+  int64_t integer(std::string_view key) const;
+  double number(std::string_view key) const;  // NaN when the default is derived
   std::span<const OptionSpec> specs() const { return specs_; }
 
  private:

@@ -63,9 +63,9 @@ DIFFULEX_HD inline void write_token(const MultiBlockParams& p, Window& w, int32_
 }
 
 // A mask-filling sampler's rule for one ACTIVE block: every mask whose confidence passes the
-// threshold is filled; when none does and the gate is open, the most confident one is (ties: lowest
-// position). picks: one per mask of the block, ascending. Returns the number of picks consumed;
-// *fault is set when a row had no finite logit.
+// threshold is filled; when none does and the gate is open, the one that ranks first is (ties:
+// lowest position). picks: one per mask of the block, ascending. Returns the number of picks
+// consumed; *fault is set when a row had no finite logit.
 DIFFULEX_HD inline int accept_block(const MultiBlockParams& p, Window& w, int32_t* tokens, int slot,
                                     bool gate_open, const Pick* picks, bool* fault) {
   const BlockState& b = w.blocks[slot];
@@ -77,7 +77,7 @@ DIFFULEX_HD inline int accept_block(const MultiBlockParams& p, Window& w, int32_
     if (pick.token < 0) {
       *fault = true;
     } else {
-      if (best < 0 || pick.confidence > picks[best].confidence) {
+      if (best < 0 || pick.rank > picks[best].rank) {
         best = n;
         best_offset = offset;
       }

@@ -22,6 +22,7 @@ struct TilePartial {
   float weighted;   // of exp(l - max) * (l - max), for the entropy
   int32_t sampled;  // drawn within the tile, T > 0
   float sampled_logit;
+  float second;  // the largest logit but one (equal to max when two share it); kWantMargin only
 };
 
 // A token that top-k, top-p or min-p may keep.
@@ -35,6 +36,14 @@ DIFFULEX_HD inline bool before(const Candidate& a,
   return a.logit > b.logit || (a.logit == b.logit && a.token > b.token);
 }
 
+// What becomes of a logit that `a` names: repetition draws it towards the improbable, whatever its
+// sign (Keskar et al., "CTRL", 2019), then the bias is added.
+DIFFULEX_HD inline float adjusted(float logit, const LogitAdjust& a) {
+  return (logit > 0 ? logit / a.penalty : logit * a.penalty) + a.bias;
+}
+
+// step: forwards of the request so far that denoised something. Other forwards depend on the
+// schedule.
 DIFFULEX_HD inline Philox4 row_draw(const SamplerParams& s, int32_t position, int32_t step,
                                     int32_t tile) {
   return philox(s.seed, static_cast<uint32_t>(position), static_cast<uint32_t>(step),
@@ -46,15 +55,22 @@ struct RowSums {
   float sum;       // of exp(l - max) over the row
   float weighted;  // of exp(l - max) * (l - max)
   int32_t argmax;
+  float second;  // the largest logit but one; kWantMargin only
 };
 
 DIFFULEX_HD inline RowSums sum_tiles(const TilePartial* tiles, int count) {
-  RowSums row{-INFINITY, 0, 0, -1};
-  for (int t = 0; t < count; ++t)
-    if (tiles[t].sum > 0 && tiles[t].max >= row.max) {
-      row.max = tiles[t].max;
-      row.argmax = tiles[t].argmax;
-    }
+  RowSums row{-INFINITY, 0, 0, -1, -INFINITY};
+  for (int t = 0; t < count; ++t) {
+    const TilePartial& tile = tiles[t];
+    if (!(tile.sum > 0)) continue;
+    const bool leads = tile.max >= row.max;
+    const float below = leads ? row.max : tile.max;  // a tile's own best that is not the row's
+    if (below > row.second) row.second = below;
+    if (tile.second > row.second) row.second = tile.second;
+    if (!leads) continue;
+    row.max = tile.max;
+    row.argmax = tile.argmax;
+  }
   for (int t = 0; t < count; ++t) {
     if (!(tiles[t].sum > 0)) continue;
     const float below = tiles[t].max - row.max, scale = expf(below);
@@ -68,13 +84,22 @@ DIFFULEX_HD inline float entropy_of(const RowSums& row, uint32_t flags) {
   return (flags & kWantEntropy) != 0 && row.sum > 0 ? logf(row.sum) - row.weighted / row.sum : 0.0f;
 }
 
+// The pick of a token of logit `logit`, ranked over the whole row.
+DIFFULEX_HD inline Pick pick_of(int32_t token, float logit, const RowSums& row,
+                                const SamplerParams& s) {
+  Pick pick(token, expf(logit - row.max) / row.sum, entropy_of(row, s.flags));
+  if (s.rank == kRankMargin) pick.rank = (1.0f - expf(row.second - row.max)) / row.sum;
+  if (s.rank == kRankNegEntropy) pick.rank = -pick.entropy;
+  return pick;
+}
+
 // Greedy, and T > 0 without top-k, top-p and min-p: an exact draw by weighted reservoir over the
 // tiles, one decision per tile.
 DIFFULEX_HD inline Pick pick_from_tiles(const TilePartial* tiles, int count, const SamplerParams& s,
                                         int32_t position, int32_t step) {
   const RowSums row = sum_tiles(tiles, count);
   if (row.argmax < 0) return Pick{-1, 0, 0};
-  if (s.temperature <= 0) return Pick{row.argmax, 1.0f / row.sum, entropy_of(row, s.flags)};
+  if (s.temperature <= 0) return pick_of(row.argmax, row.max, row, s);
   float seen = 0, logit = row.max;
   int32_t token = row.argmax;
   for (int t = 0; t < count; ++t) {
@@ -86,7 +111,7 @@ DIFFULEX_HD inline Pick pick_from_tiles(const TilePartial* tiles, int count, con
       logit = tiles[t].sampled_logit;
     }
   }
-  return Pick{token, expf(logit - row.max) / row.sum, entropy_of(row, s.flags)};
+  return pick_of(token, logit, row, s);
 }
 
 // How many of the sorted candidates min-p, top-p and top-k keep. Returns -1 when the candidates end
@@ -104,6 +129,21 @@ DIFFULEX_HD inline int kept_candidates(const Candidate* sorted, int count, bool 
   return complete ? count : -1;
 }
 
+// What ranks a choice among the first `kept` candidates, whose weights sum to `total`.
+DIFFULEX_HD inline float rank_of(const Candidate* sorted, int kept, const RowSums& row, float total,
+                                 int32_t rank) {
+  if (rank == kRankMargin) {
+    const float second = kept > 1 ? expf(sorted[1].logit - row.max) : 0.0f;
+    return (expf(sorted[0].logit - row.max) - second) / total;
+  }
+  float sum = 0;
+  for (int i = 0; i < kept; ++i) {
+    const float p = expf(sorted[i].logit - row.max) / total;
+    if (p > 0) sum += p * logf(p);
+  }
+  return sum;
+}
+
 // Draws among the first `kept` candidates, renormalised.
 DIFFULEX_HD inline Pick pick_from_candidates(const Candidate* sorted, int kept, const RowSums& row,
                                              const SamplerParams& s, int32_t position,
@@ -117,7 +157,9 @@ DIFFULEX_HD inline Pick pick_from_candidates(const Candidate* sorted, int kept, 
     cumulative += expf(sorted[at].logit - row.max);
     if (target < cumulative) break;
   }
-  return Pick{sorted[at].token, expf(sorted[at].logit - row.max) / total, entropy_of(row, s.flags)};
+  Pick pick(sorted[at].token, expf(sorted[at].logit - row.max) / total, entropy_of(row, s.flags));
+  if (s.rank != kRankProbability) pick.rank = rank_of(sorted, kept, row, total, s.rank);
+  return pick;
 }
 
 }  // namespace diffulex::decide

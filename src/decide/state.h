@@ -83,9 +83,21 @@ struct MultiBlockParams {
   int32_t eos_count;  // the first eos_count of stop_tokens end with kEos, the rest with kStopToken
   int32_t stop_tokens[kMaxStopTokens];
   int32_t max_repetition_run;  // so many equal output tokens in a row end the request; 0 = no limit
+  int32_t shift;               // 1: the row of position p - 1 predicts position p
 };
 
-enum Rank : int32_t { kRankProbability = 0 };  // what orders the forced choice
+enum Rank : int32_t {    // what orders the forced choice
+  kRankProbability = 0,  // of the chosen token
+  kRankMargin = 1,       // of the most probable token over the second
+  kRankNegEntropy = 2,   // sum of p ln p
+};
+
+// How one logit is changed before everything else, see decide::adjusted.
+struct LogitAdjust {
+  int32_t token;
+  float bias;     // added; -infinity bans the token
+  float penalty;  // of repetition; 1 = none
+};
 
 struct SamplerParams {
   float temperature;  // <= 0: greedy
@@ -94,15 +106,25 @@ struct SamplerParams {
   uint32_t flags;     // SamplerFlags
   uint64_t seed;
   float min_p = 0;  // least share of the most probable token's probability; <= 0: off
+  int32_t rank = kRankProbability;
+  float repetition_penalty = 1;  // of tokens that the text holds already; 1: off
   uint32_t reserved = 0;
 };
-enum SamplerFlags : uint32_t { kWantEntropy = 1 };
+enum SamplerFlags : uint32_t {
+  kWantEntropy = 1,  // also needed for kRankNegEntropy
+  kWantMargin = 2,   // needed for kRankMargin
+};
 
 // What the head and the selection say about one row.
 struct Pick {
   int32_t token;     // -1: the row had no finite logit
   float confidence;  // probability of token in the distribution it was chosen from
   float entropy;     // nats, of the whole distribution; 0 unless kWantEntropy
+  float rank;        // orders the forced choice, see Rank
+
+  Pick() = default;
+  DIFFULEX_HD constexpr Pick(int32_t token_, float confidence_, float entropy_)
+      : token(token_), confidence(confidence_), entropy(entropy_), rank(confidence_) {}
 };
 
 enum MaskMode : int32_t {
@@ -126,5 +148,6 @@ struct AttentionRule {
 static_assert(std::is_trivially_copyable_v<Window> && sizeof(BlockState) == 12);
 static_assert(std::is_trivially_copyable_v<MultiBlockParams> &&
               std::is_trivially_copyable_v<AttentionRule>);
+static_assert(std::is_trivially_copyable_v<Pick> && std::is_trivially_copyable_v<LogitAdjust>);
 
 }  // namespace diffulex::decide

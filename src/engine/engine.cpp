@@ -105,6 +105,7 @@ void Engine::load(const ProgressFn& progress) {
   const std::shared_ptr<Checkpoint> checkpoint = Checkpoint::open(config_.model_dir);
   for (const std::string& warning : checkpoint->warnings())
     log_.write(DIFFULEX_LOG_WARN, "loader", warning);
+  for (const std::string& note : config_.notes) log_.write(DIFFULEX_LOG_INFO, "engine", note);
   tokenizer_ = load_tokenizer(config_.tokenizer_dir, log_);
   backend_ = cpu::create(config_.arch, checkpoint->weights(), config_.backend, throttle(progress));
   kernels_ = backend_->kernels();

@@ -71,8 +71,23 @@ OptionValues gather_options(const diffulex_engine_config& config) {
   return values;
 }
 
-[[noreturn]] void contradiction(const char* option, std::string message) {
+[[noreturn]] void invalid(const char* option, std::string message) {
   throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::move(message)).with("option", option);
+}
+
+[[noreturn]] void contradiction(const char* option, const char* other, std::string message) {
+  throw Error(DIFFULEX_E_INVALID_ARGUMENT, std::move(message))
+      .with("option", option)
+      .with("contradicts", other);
+}
+
+std::vector<std::string> apply_requirements(const Strategy& strategy, OptionValues& options) {
+  std::vector<std::string> notes;
+  const std::string owner = "strategy '" + std::string(strategy.name) + "'";
+  for (const Requirement& r : strategy.requirements)
+    if (options.require(owner, r.option, r.value, r.reason))
+      notes.push_back(owner + " runs with " + r.option + " = " + r.value + ": " + r.reason);
+  return notes;
 }
 
 uint64_t page_bytes(const ArchSpec& arch, int64_t page_size, DType dtype) {
@@ -90,8 +105,9 @@ void resolve_blocks(const OptionValues& options, const ArchSpec& arch, EngineSha
   const int64_t page = options.is_set("page_size") ? options.integer("page_size")
                                                    : (kDefaultPageSize + b - 1) / b * b;
   if (page % b != 0)
-    contradiction("page_size", "page_size " + std::to_string(page) +
-                                   " is no multiple of block_size " + std::to_string(b));
+    contradiction(
+        "page_size", "block_size",
+        "page_size " + std::to_string(page) + " is no multiple of block_size " + std::to_string(b));
   shape.page_size = static_cast<int32_t>(page);
 }
 
@@ -104,7 +120,7 @@ void resolve_batch(const OptionValues& options, EngineShape& shape) {
     if (!options.is_set("max_requests"))
       requests = std::clamp(rows / window, int64_t{1}, kDefaultRequests);
     if (rows < requests * window)
-      contradiction("max_batched_tokens",
+      contradiction("max_batched_tokens", "max_requests",
                     "max_batched_tokens " + std::to_string(rows) + " is less than max_requests * " +
                         "buffer_blocks * block_size = " + std::to_string(requests * window));
   }
@@ -120,17 +136,18 @@ void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_d
   const bool length_set = options.is_set("max_model_len");
   int64_t length = length_set ? options.integer("max_model_len") : arch.max_positions;
   if (length > arch.max_positions)
-    contradiction("max_model_len", "max_model_len " + std::to_string(length) +
-                                       " exceeds the checkpoint's " +
-                                       std::to_string(arch.max_positions) + " positions");
+    invalid("max_model_len", "max_model_len " + std::to_string(length) +
+                                 " exceeds the checkpoint's " + std::to_string(arch.max_positions) +
+                                 " positions");
   const int64_t one = (length + ps - 1) / ps;
   int64_t pages = 0;
   if (options.is_set("kv_bytes")) {
     pages = static_cast<int64_t>(static_cast<uint64_t>(options.integer("kv_bytes")) / bytes);
     if (pages < 1 || (length_set && pages < one))
-      contradiction("kv_bytes", "kv_bytes holds " + std::to_string(pages) + " pages of " +
-                                    std::to_string(bytes) + " bytes; max_model_len needs " +
-                                    std::to_string(length_set ? one : 1));
+      contradiction("kv_bytes", "max_model_len",
+                    "kv_bytes holds " + std::to_string(pages) + " pages of " +
+                        std::to_string(bytes) + " bytes; max_model_len needs " +
+                        std::to_string(length_set ? one : 1));
   } else {
     const auto affordable = static_cast<int64_t>(available / kDefaultCacheShare / bytes);
     pages = std::min(one * std::min<int64_t>(shape.max_requests, kDefaultSequences),
@@ -152,8 +169,8 @@ DType weight_dtype(diffulex_dtype asked) {
     case DIFFULEX_DTYPE_BF16:
       return DType::kBF16;
     default:
-      contradiction("weight_dtype",
-                    "weight_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
+      invalid("weight_dtype",
+              "weight_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
   }
 }
 
@@ -166,33 +183,33 @@ DType kv_dtype(diffulex_dtype asked, DType weights) {
     case DIFFULEX_DTYPE_BF16:
       return DType::kBF16;
     default:
-      contradiction("kv_dtype",
-                    "kv_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
+      invalid("kv_dtype", "kv_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
   }
 }
 
 void check_fields(const diffulex_engine_config& config) {
   if (config.model_dir == nullptr || *config.model_dir == '\0')
-    contradiction("model_dir", "model_dir is not set");
-  if (config.flags != 0) contradiction("flags", "flags must be 0");
+    invalid("model_dir", "model_dir is not set");
+  if (config.flags != 0) invalid("flags", "flags must be 0");
   if (config.devices != nullptr && std::string_view(config.devices) != "cpu")
     throw Error(DIFFULEX_E_DEVICE_UNAVAILABLE, "device '" + std::string(config.devices) +
                                                    "' is not available; this build runs on: cpu")
         .with("device", config.devices)
         .with("allowed", "cpu");
   if (config.run_mode != DIFFULEX_RUN_MANUAL && config.run_mode != DIFFULEX_RUN_THREAD)
-    contradiction("run_mode",
-                  "run_mode " + std::to_string(config.run_mode) + " is neither MANUAL nor THREAD");
+    invalid("run_mode",
+            "run_mode " + std::to_string(config.run_mode) + " is neither MANUAL nor THREAD");
   const auto check_array = [](const char* name, const diffulex_kv* items, size_t count) {
     for (size_t i = 0; i < count; ++i)
       if (items == nullptr || items[i].key == nullptr || items[i].value == nullptr)
-        contradiction(name, std::string(name) + "[" + std::to_string(i) + "] is NULL");
+        invalid(name, std::string(name) + "[" + std::to_string(i) + "] is NULL");
   };
   check_array("engine_options", config.engine_options, config.engine_option_count);
   check_array("strategy_options", config.strategy_options, config.strategy_option_count);
 }
 
-BackendConfig backend_config(const EngineShape& shape, DType weights, DType kv, int threads) {
+BackendConfig backend_config(const EngineShape& shape, const SamplerRule& sampler, DType weights,
+                             DType kv, int threads) {
   BackendConfig backend;
   backend.max_requests = shape.max_requests;
   backend.max_tokens = shape.max_batched_tokens;
@@ -204,6 +221,7 @@ BackendConfig backend_config(const EngineShape& shape, DType weights, DType kv, 
   backend.weight_dtype = weights;
   backend.kv_dtype = kv;
   backend.threads = threads;
+  backend.carry_rows = sampler.shift;
   return backend;
 }
 
@@ -213,7 +231,7 @@ std::span<const OptionSpec> engine_options() { return kEngineOptions; }
 
 EngineConfig resolve(const diffulex_engine_config& config) {
   check_fields(config);
-  const OptionValues options = gather_options(config);
+  OptionValues options = gather_options(config);
   ArchSpec arch = read_arch(config.model_dir);
   const Strategy& strategy =
       find_strategy(config.strategy != nullptr ? config.strategy : "multi_bd");
@@ -223,6 +241,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
                          config.strategy_options[i].key, config.strategy_options[i].value);
   strategy_options.seal();
 
+  std::vector<std::string> notes = apply_requirements(strategy, options);
   EngineShape shape;
   const DType weights = weight_dtype(config.weight_dtype);
   const DType kv = kv_dtype(config.kv_dtype, weights);
@@ -234,7 +253,8 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   const int threads = options.is_set("cpu_threads")
                           ? static_cast<int>(options.integer("cpu_threads"))
                           : processor_count();
-  const BackendConfig backend = backend_config(shape, weights, kv, threads);
+  const BackendConfig backend =
+      backend_config(shape, sampler_for(arch.family), weights, kv, threads);
   const MemoryPlan memory = cpu::plan_memory(arch, backend);
   return EngineConfig{
       .model_dir = config.model_dir,
@@ -249,7 +269,8 @@ EngineConfig resolve(const diffulex_engine_config& config) {
       .run_mode = config.run_mode,
       .event_mask = config.event_mask != 0 ? config.event_mask
                                            : static_cast<uint32_t>(~DIFFULEX_EVENT_REVISION),
-      .step_log_capacity = static_cast<uint32_t>(options.integer("step_log_capacity"))};
+      .step_log_capacity = static_cast<uint32_t>(options.integer("step_log_capacity")),
+      .notes = std::move(notes)};
 }
 
 }  // namespace diffulex

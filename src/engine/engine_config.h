@@ -26,6 +26,7 @@ struct EngineConfig {
   diffulex_run_mode run_mode = DIFFULEX_RUN_MANUAL;
   uint32_t event_mask = 0;
   uint32_t step_log_capacity = 0;
+  std::vector<std::string> notes;  // values that the strategy brought, one sentence each
 };
 
 // Reads metadata only. Throws Error.

@@ -8,20 +8,26 @@ namespace {
 
 constexpr size_t kPlanAlignment = 16;  // of every vector in a plan, and of the plan itself
 
-// The rows of one request that the sampler reads: masks of its ACTIVE blocks that the output limit
-// leaves in play.
-int32_t* write_head_rows(const Request& request, int32_t first_row, int32_t* out) {
+// The rows of one request that the sampler reads, for the masks of its ACTIVE blocks that the
+// output limit leaves in play: the mask's own row, or the one before it where the model shifts.
+int32_t* write_head_rows(const Request& request, int32_t first_token, int32_t window_offset,
+                         int32_t* out) {
+  const int32_t first_row = first_token + window_offset;
   const decide::Window& w = request.window;
   const int32_t b = request.block_size();
   const int32_t* tokens = request.tokens().data() + w.left;
+  const int32_t shift = request.spec.blocks.shift;
+  int32_t* const begin = out;
   for (int slot = 0; slot < w.valid; ++slot) {
     const decide::BlockState& block = w.blocks[slot];
     if (block.status != decide::kActive) continue;
     const int32_t end = std::min(b, w.limit - (w.left + slot * b));
     for (int32_t offset = block.editable_start; offset < end; ++offset)
       if (tokens[slot * b + offset] == request.spec.blocks.mask_token)
-        *out++ = first_row + slot * b + offset;
+        *out++ = first_row + slot * b + offset - shift;
   }
+  // The row before the forward's first is not in it.
+  if (out != begin && *begin < first_token) *begin = kCarriedRow;
   return out;
 }
 
@@ -41,6 +47,9 @@ void ModelRunner::describe(const ScheduledRequest& scheduled, RequestRow& row) c
   row.page_count = static_cast<uint32_t>(request.pages.pages.size()) - row.table_offset;
   row.window_offset = scheduled.window_offset;
   row.stored_blocks = scheduled.stored_blocks;
+  row.carry_row = request.spec.blocks.shift != 0 ? scheduled.store_len - 1 : -1;
+  row.adjust_count =
+      row.head_count > 0 ? static_cast<uint32_t>(request.adjustments.list().size()) : 0;
   row.attention = request.attention;
   row.sampler = request.spec.sampler;
   row.blocks = request.spec.blocks;
@@ -48,15 +57,19 @@ void ModelRunner::describe(const ScheduledRequest& scheduled, RequestRow& row) c
 }
 
 const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule) {
-  size_t tokens = 0, heads = 0, pages = 0;
+  size_t tokens = 0, heads = 0, pages = 0, adjusts = 0;
   for (const ScheduledRequest& s : schedule.rows) {
     tokens += static_cast<size_t>(s.rows);
-    if (s.window_offset >= 0) heads += static_cast<size_t>(s.request->head_rows());
+    if (const int32_t rows = s.window_offset >= 0 ? s.request->head_rows() : 0; rows > 0) {
+      heads += static_cast<size_t>(rows);
+      s.request->update_adjustments();
+      adjusts += s.request->adjustments.list().size();
+    }
     pages += s.request->pages.pages.size() - static_cast<size_t>(s.request->sent_pages);
   }
   builder_.Clear();
   int32_t *token_out = nullptr, *head_out = nullptr, *page_out = nullptr;
-  uint8_t* row_out = nullptr;
+  uint8_t *row_out = nullptr, *adjust_out = nullptr;
   const auto vector_of = [&](size_t count, int32_t** data) {
     builder_.ForceVectorAlignment(count, sizeof(int32_t), kPlanAlignment);
     return builder_.CreateUninitializedVector<int32_t>(count, data);
@@ -65,10 +78,14 @@ const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule
   const auto pages_at = vector_of(pages, &page_out);
   const auto heads_at = vector_of(heads, &head_out);
   const auto tokens_at = vector_of(tokens, &token_out);
+  const size_t adjust_bytes = adjusts * sizeof(decide::LogitAdjust);
+  builder_.ForceVectorAlignment(adjust_bytes, 1, kPlanAlignment);
+  const auto adjusts_at = builder_.CreateUninitializedVector<uint8_t>(adjust_bytes, &adjust_out);
   const size_t row_bytes = schedule.rows.size() * sizeof(RequestRow);
   builder_.ForceVectorAlignment(row_bytes, 1, kPlanAlignment);
   const auto rows_at = builder_.CreateUninitializedVector<uint8_t>(row_bytes, &row_out);
-  builder_.Finish(wire::CreateStepPlan(builder_, step, rows_at, tokens_at, heads_at, pages_at));
+  builder_.Finish(
+      wire::CreateStepPlan(builder_, step, rows_at, tokens_at, heads_at, pages_at, adjusts_at));
 
   auto* plan = flatbuffers::GetMutableRoot<wire::StepPlan>(builder_.GetBufferPointer());
   const auto writable = [](const flatbuffers::Vector<int32_t>* v) {
@@ -79,17 +96,24 @@ const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule
   int32_t* page = writable(plan->pages());
   const int32_t *token_begin = token, *head_begin = head, *page_begin = page;
   auto* bytes = const_cast<uint8_t*>(plan->requests()->Data());
+  auto* adjust = const_cast<uint8_t*>(plan->adjustments()->Data());
+  uint32_t adjusted = 0;
   for (const ScheduledRequest& s : schedule.rows) {
     RequestRow row{};
     row.first_token = static_cast<uint32_t>(token - token_begin);
     row.head_begin = static_cast<uint32_t>(head - head_begin);
     row.page_begin = static_cast<uint32_t>(page - page_begin);
+    row.adjust_begin = adjusted;
     describe(s, row);
     const Request& request = *s.request;
     token = std::copy_n(request.tokens().data() + request.cached, s.rows, token);
     if (s.window_offset >= 0)
-      head =
-          write_head_rows(request, static_cast<int32_t>(row.first_token) + s.window_offset, head);
+      head = write_head_rows(request, static_cast<int32_t>(row.first_token), s.window_offset, head);
+    if (row.adjust_count > 0)
+      std::memcpy(adjust + adjusted * sizeof(decide::LogitAdjust),
+                  request.adjustments.list().data(),
+                  row.adjust_count * sizeof(decide::LogitAdjust));
+    adjusted += row.adjust_count;
     page = std::copy_n(request.pages.pages.data() + row.table_offset, row.page_count, page);
     std::memcpy(bytes, &row, sizeof(row));
     bytes += sizeof(row);

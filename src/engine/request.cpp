@@ -7,7 +7,11 @@
 namespace diffulex {
 
 Request::Request(uint64_t id_, RequestSpec spec_, std::shared_ptr<RequestRecord> record_)
-    : id(id_), spec(std::move(spec_)), record(std::move(record_)) {
+    : id(id_),
+      spec(std::move(spec_)),
+      record(std::move(record_)),
+      adjustments(spec.logit_bias, spec.sampler.repetition_penalty,
+                  static_cast<size_t>(spec.limit + block_size()), window_size()) {
   const int32_t b = block_size();
   const auto prompt_len = static_cast<int32_t>(spec.prompt.size());
   const int32_t tail = prompt_len % b;  // prompt tokens in a block that also holds output

@@ -10,6 +10,7 @@
 #include "backend/plan.h"
 #include "cache/kv_cache_manager.h"
 #include "decide/state.h"
+#include "engine/logit_adjustments.h"
 
 namespace diffulex {
 
@@ -27,7 +28,8 @@ struct RequestSpec {
   uint64_t deadline_ns = 0;  // monotonic clock; 0 = none
   uint64_t user_tag = 0;
   std::string cache_salt;
-  std::vector<std::string> stop_strings;  // none is empty
+  std::vector<std::string> stop_strings;        // none is empty
+  std::vector<decide::LogitAdjust> logit_bias;  // by token, ascending, each token once
   bool track_slots = false;
   bool use_cache = true;
 };
@@ -51,7 +53,8 @@ class Request {
   const std::shared_ptr<RequestRecord> record;
 
   Phase phase = Phase::kWaiting;
-  bool preempted = false;  // waits because it was preempted
+  bool preempted = false;     // waits because it was preempted
+  bool whole_prompt = false;  // its prompt must be computed in one forward
   int64_t rank = 0;   // place in every order of service: lower first, set once by the Scheduler
   int32_t slot = -1;  // resident row of the backend while running
   int32_t sent_pages = 0;  // leading entries of its page table that the backend knows
@@ -59,6 +62,7 @@ class Request {
   decide::Window window{};
   decide::AttentionRule attention{};
   PageTable pages;
+  LogitAdjustments adjustments;
 
   // Counters of diffulex_request_info.
   int32_t prefix_hits = 0;  // prompt positions that the prefix cache supplied at the last admission
@@ -76,11 +80,18 @@ class Request {
     return static_cast<size_t>(spec.blocks.buffer_blocks) * static_cast<size_t>(block_size());
   }
 
+  int32_t prompt_end() const {  // of the blocks that hold nothing but prompt
+    return window.prompt_len / block_size() * block_size();
+  }
   bool prefilled() const { return cached == window.left; }
   int32_t window_rows() const { return window.valid * block_size(); }
   int32_t to_cache_blocks() const;  // leading window blocks that the next forward stores
   int32_t head_rows() const;        // masks in ACTIVE blocks
 
+  // Brings `adjustments` up to date before a step that reads logits.
+  void update_adjustments() {
+    adjustments.update(tokens_, static_cast<size_t>(window.left), spec.blocks.mask_token);
+  }
   // Takes over what a step decided. stored: rows of the forward that were written to the cache.
   virtual void apply(const decide::Window& after, std::span<const int32_t> tokens_after,
                      int32_t stored);

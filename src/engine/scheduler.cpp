@@ -23,6 +23,12 @@ size_t index_of(const Queue& queue, uint64_t id) {
   return static_cast<size_t>(std::find_if(queue.begin(), queue.end(), same) - queue.begin());
 }
 
+// Rows that the window may take in the next forward.
+int32_t window_room(const Request& request) {
+  const int32_t blocks = std::min(request.window.valid + 1, request.spec.blocks.buffer_blocks);
+  return blocks * request.block_size();
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
@@ -124,17 +130,26 @@ bool Scheduler::make_room(size_t index, int32_t positions) {
   return true;
 }
 
+// The first time, the window goes along. When the prompt is computed again it does not: its blocks
+// are denoised under another mask. But the prompt tokens in it do, as keys.
+int32_t Scheduler::whole_prompt_rows(const Request& request) {
+  if (!request.whole_prompt || request.cached >= request.prompt_end()) return 0;
+  const bool again = request.window.forwards > 0;
+  return again ? request.window.prompt_len : request.prompt_end() + window_room(request);
+}
+
 // Gives a request with pages its rows: what is missing below the window, then the window itself.
 bool Scheduler::place(Request& request, int32_t& budget) {
   const int32_t b = request.block_size();
   const int32_t missing = request.window.left - request.cached;
   ScheduledRequest row{&request, 0, 0, -1, 0};
-  row.rows = std::min(missing, budget / b * b);
-  row.store_len = row.rows;
-  if (row.rows == missing) {
-    const int32_t widest =
-        std::min(request.window.valid + 1, request.spec.blocks.buffer_blocks) * b;
-    if (row.rows + widest <= budget) {
+  const int32_t whole = whole_prompt_rows(request);
+  if (whole > budget) return false;
+  const bool again = whole > 0 && request.window.forwards > 0;
+  row.rows = again ? whole : std::min(missing, budget / b * b);
+  row.store_len = again ? request.prompt_end() : row.rows;
+  if (!again && row.rows == missing) {
+    if (row.rows + window_room(request) <= budget) {
       decide::open_block(request.spec.blocks, request.window, missing == 0);
       if (request.window.valid > 0) {
         row.window_offset = row.rows;
@@ -156,7 +171,9 @@ bool Scheduler::admit_front(int32_t& budget) {
   Request& request = *waiting_.front();
   if (free_slots_.empty() || budget < request.block_size()) return false;
   const std::span<const int32_t> tokens = request.tokens();
-  const int32_t hits = cache_.attach_prefix(request.pages, tokens, request.window.left);
+  // A model that shifts reads the row in front of the window: one forward must compute it.
+  const int32_t reusable = request.window.left - request.spec.blocks.shift;
+  const int32_t hits = cache_.attach_prefix(request.pages, tokens, reusable);
   const int32_t positions = request.window.left + request.to_cache_blocks() * request.block_size();
   const auto reserve = static_cast<int32_t>(running_.size());
   const bool fits = cache_.missing(request.pages, positions) + reserve <= cache_.free_pages();
@@ -182,7 +199,11 @@ const Schedule& Scheduler::schedule() {
   schedule_.preempted.clear();
   int32_t budget = limits_.max_batched_tokens;
   // Decoding first: the budget holds a full window for every running request, so none of them waits
-  // for a prompt.
+  // for a prompt that can be computed in chunks. For one that cannot, its rows are kept free.
+  int32_t reserved = 0;
+  for (size_t i = 0; i < running_.size() && reserved == 0; ++i)
+    reserved = whole_prompt_rows(*running_[i]);
+  budget -= reserved;
   for (size_t i = 0; i < running_.size(); ++i) {
     Request& request = *running_[i];
     if (!request.prefilled()) continue;
@@ -190,6 +211,7 @@ const Schedule& Scheduler::schedule() {
     if (make_room(i, request.window.left + stored)) place(request, budget);
   }
   // Prompts and rebuilds own their pages since admission.
+  budget += reserved;
   for (const std::unique_ptr<Request>& request : running_)
     if (!request->prefilled()) place(*request, budget);
   if (schedule_.rows.empty() && running_.size() > 1) preempt(victim(1));

@@ -72,6 +72,8 @@ class Scheduler {
 
  protected:
   bool place(Request& request, int32_t& budget);
+  // Rows of the forward that computes a whole prompt, 0 when none is due.
+  static int32_t whole_prompt_rows(const Request& request);
   bool admit_front(int32_t& budget);
   void preempt(size_t running_index);
   // Of running_[first..], the request whose pages cost least: lowest priority, then least to

@@ -44,7 +44,6 @@ struct ArchSpec {
       eos_tokens;  // union of every source, first = the tokenizer's or config's own
   int bos_token = -1;
   int pad_token = -1;
-  bool shift_logits = false;      // row i-1 predicts token i
   float accept_threshold = 0.9f;  // family default of the sampler's threshold
 
   int q_size(int layer) const { return heads * layers[layer].head_dim; }

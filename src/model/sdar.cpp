@@ -15,7 +15,6 @@ ArchSpec parse_sdar(ConfigReader& config) {
   ArchSpec arch = read_dense_config(config, {.head_dim = 128});
   arch.qk_norm = true;
   arch.block_size = block_size;
-  arch.shift_logits = false;
   arch.accept_threshold = 0.95F;
   return arch;
 }

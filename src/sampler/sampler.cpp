@@ -9,6 +9,10 @@ namespace {
 
 constexpr SamplerRule kRules[] = {
     {.family = "sdar", .shift = false, .force_always = false},
+    {.family = "llada", .shift = false, .force_always = false},
+    {.family = "dream", .shift = true, .force_always = false},
+    {.family = "dream_reasoner", .shift = false, .force_always = false},
+    {.family = "stable_diffcoder", .shift = false, .force_always = true},
 };
 
 }  // namespace

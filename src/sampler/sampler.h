@@ -10,7 +10,7 @@ namespace diffulex {
 
 struct SamplerRule {
   std::string_view family;
-  bool shift;         // the row of position p-1 predicts position p
+  bool shift;         // the row of position p - 1 predicts position p
   bool force_always;  // a block accepts its best token even behind an unfinished block
 };
 

@@ -2,6 +2,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "strategy/d2f/d2f.h"
 #include "strategy/multi_bd/multi_bd.h"
 #include "strategy/strategy.h"
 
@@ -9,7 +10,7 @@ namespace diffulex {
 namespace {
 
 // One line per strategy.
-constexpr std::array<const Strategy*, 1> kStrategies = {&kMultiBd};
+constexpr std::array<const Strategy*, 2> kStrategies = {&kMultiBd, &kD2f};
 
 }  // namespace
 

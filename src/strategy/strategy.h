@@ -31,14 +31,26 @@ struct EngineShape {
   bool prefix_caching = true;
 };
 
+// An engine option that a strategy runs with in one way only. Whoever asks for another value is
+// refused; who asks for none gets this one and is told.
+struct Requirement {
+  const char* option;
+  const char* value;
+  const char* reason;
+};
+
 struct Strategy {
   std::string_view name;
   std::string_view summary;
   std::span<const OptionSpec> options;  // engine-wide defaults that a request may override
 
+  std::span<const Requirement> requirements;
+
   // Checks that the shape and the model suit the strategy. Changes nothing: a contradiction is an
   // Error that names the key.
   void (*validate)(const ArchSpec& arch, const EngineShape& shape);
+  // Checks what the strategy asks of a request; null: nothing. Throws Error.
+  void (*check_request)(const EngineShape& shape, const RequestSpec& spec);
   // What a request decides with, from its options.
   decide::MultiBlockParams (*decision)(const ArchSpec& arch, const SamplerRule& sampler,
                                        const EngineShape& shape, const OptionValues& options);

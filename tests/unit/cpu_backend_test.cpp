@@ -181,11 +181,94 @@ TEST(CpuBackend, SelectsFromItsOwnLogits) {
   }
 }
 
+// A model that predicts a token from the row before it: the first row of the second forward is one
+// that the first forward kept.
+TEST(CpuBackend, CarriesARowToTheNextForward) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    if (dtype == DType::kBF16 && cpu::best_weight_dtype() != dtype) continue;
+    const ArchSpec arch = archs()[0];
+    const auto model = random_model(arch, 14);
+    BackendConfig config = small_config(dtype, 2);
+    config.carry_rows = true;
+    cpu::CpuBackend backend(arch, model->weights, config, nullptr);
+    const auto ids = random_ids(24, arch.vocab_size, 6);
+    const size_t width = static_cast<size_t>(arch.vocab_size);
+    std::vector<float> whole(24 * width), later(8 * width);
+    PlanBuilder at_once;
+    at_once.add(0, ids, 0, 0, 0);
+    backend.execute_tapped(at_once.finish(), whole.data());
+
+    PlanBuilder prefix, other, plan;
+    prefix.add(1, {ids.begin(), ids.begin() + 16}, 0, 16, 16, iota(8, 4)).carry_row = 15;
+    other.add(2, random_ids(16, arch.vocab_size, 7), 0, 16, 16, iota(20, 4)).carry_row = 15;
+    backend.execute(prefix.finish());
+    backend.execute(other.finish());  // another slot keeps its own
+    const auto shifted = [&](PlanBuilder& p) {
+      RequestRow& row = p.add(1, {ids.begin() + 16, ids.end()}, 16, 0, 0);
+      row.blocks.shift = 1;
+      p.head_rows = {kCarriedRow, 0, 1, 2, 3, 4, 5, 6};
+    };
+    shifted(plan);
+    backend.execute_tapped(plan.finish(), later.data());
+    for (size_t i = 0; i < later.size(); ++i)
+      ASSERT_NEAR(later[i], whole[15 * width + i], dtype == DType::kF32 ? 1e-4 : 5e-2) << i;
+
+    // Only the row in front of the forward's first one will do.
+    PlanBuilder wrong;
+    shifted(wrong);
+    wrong.rows[0].slot = 3;
+    EXPECT_THROW(backend.execute(wrong.finish()), Error);
+  }
+}
+
+TEST(CpuBackend, AdjustsLogitsBeforeItSelects) {
+  const ArchSpec arch = make_arch(64, 4, 2, 16, 64, 6000);
+  const auto model = random_model(arch, 15);
+  cpu::CpuBackend backend(arch, model->weights, small_config(DType::kF32, 2), nullptr);
+  const auto ids = random_ids(30, 6000, 8);
+  std::vector<float> logits(30 * 6000);
+  PlanBuilder plain;
+  plain.add(0, ids, 0, 0, 0);
+  const StepResult result = backend.execute_tapped(plain.finish(), logits.data());
+  std::vector<decide::Pick> before(result.picks.begin(), result.picks.end());
+  // Ban every token that was chosen, and favour one that was not.
+  std::map<int32_t, decide::LogitAdjust> list;
+  for (const decide::Pick& pick : before)
+    list[pick.token] = {pick.token, pick.token % 2 == 0 ? -HUGE_VALF : 0.0f, 3.0f};
+  list[5999] = {5999, 0.5f, 1};
+  for (const float temperature : {0.0f, 2.0f, 60.0f}) {  // the last one sorts whole rows
+    PlanBuilder plan;
+    RequestRow& row = plan.add(0, ids, 0, 0, 0);
+    row.sampler.temperature = temperature;
+    row.sampler.top_p = temperature > 2 ? 0.98f : 1;
+    for (const auto& [token, adjust] : list) plan.adjustments.push_back(adjust);
+    row.adjust_count = static_cast<uint32_t>(list.size());
+    const StepResult adjusted = backend.execute(plan.finish());
+    for (size_t r = 0; r < 30; ++r) {
+      std::vector<float> line(logits.begin() + static_cast<ptrdiff_t>(r * 6000),
+                              logits.begin() + static_cast<ptrdiff_t>((r + 1) * 6000));
+      for (const auto& [token, adjust] : list) {
+        float& l = line[static_cast<size_t>(token)];
+        l = (l > 0 ? l / adjust.penalty : l * adjust.penalty) + adjust.bias;
+      }
+      const decide::Pick pick = adjusted.picks[r];
+      if (temperature == 0) {
+        EXPECT_EQ(line[static_cast<size_t>(pick.token)],
+                  *std::max_element(line.begin(), line.end()));
+        continue;
+      }
+      const auto expected = naive(line.data(), 6000, row.sampler, -1);
+      ASSERT_EQ(expected.count(pick.token), 1u);
+      EXPECT_NEAR(pick.confidence / expected.at(pick.token), 1, 2e-3);
+    }
+  }
+}
+
 RequestRow& add_window(PlanBuilder& plan, const std::vector<int32_t>& ids) {
   RequestRow& row = plan.add(0, ids, 0, 8, 8, iota(0, 4));
   row.window_offset = 0;
   row.stored_blocks = 1;
-  row.blocks = {8, 4, 1023, 1, 8, 0.5f, 0, 1, 1, {1022}, 0};
+  row.blocks = {8, 4, 1023, 1, 8, 0.5f, 0, 1, 1, {1022}, 0, 0};
   row.window.left = 0;
   row.window.valid = 2;
   row.window.limit = 32;
@@ -247,6 +330,15 @@ TEST(CpuBackend, RefusesBadPlans) {
                           [](PlanBuilder& p) { p.rows[0].attention.granularity = 0; },
                           [](PlanBuilder& p) { p.rows[0].attention.mode = 9; },
                           [](PlanBuilder& p) { p.rows[0].blocks.stop_count = 17; },
+                          [](PlanBuilder& p) { p.rows[0].carry_row = 0; },
+                          [](PlanBuilder& p) { p.head_rows[0] = kCarriedRow; },
+                          [](PlanBuilder& p) { p.rows[0].adjust_count = 1; },
+                          [](PlanBuilder& p) {
+                            p.adjustments = {{5, 0, 1}, {5, 0, 1}}, p.rows[0].adjust_count = 2;
+                          },
+                          [](PlanBuilder& p) {
+                            p.adjustments = {{5, 0, 0}}, p.rows[0].adjust_count = 1;
+                          },
                           [](PlanBuilder& p) {
                             p.tokens[2] = 1023, p.rows[0].window.blocks[0].status = decide::kActive;
                           }};

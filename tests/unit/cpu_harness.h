@@ -18,6 +18,7 @@ namespace diffulex::testing {
 struct PlanBuilder {
   std::vector<RequestRow> rows;
   std::vector<int32_t> tokens, head_rows, pages;
+  std::vector<decide::LogitAdjust> adjustments;
   flatbuffers::FlatBufferBuilder builder;
 
   // Adds a request whose heads are the rows [head_from, ids.size()). new_pages are appended at
@@ -39,6 +40,7 @@ struct PlanBuilder {
     row.window_offset = -1;
     row.attention = {decide::kBlockCausal, 8, 0, 0, 0};
     row.sampler = {0, 1, 0, 0, 0};
+    row.carry_row = -1;
     row.blocks.mask_token = -1;
     for (size_t i = head_from; i < ids.size(); ++i)
       head_rows.push_back(static_cast<int32_t>(row.first_token + i));
@@ -58,7 +60,11 @@ struct PlanBuilder {
     const size_t bytes = rows.size() * sizeof(RequestRow);
     builder.ForceVectorAlignment(bytes, 1, 16);
     const auto r = builder.CreateVector(reinterpret_cast<const uint8_t*>(rows.data()), bytes);
-    builder.Finish(wire::CreateStepPlan(builder, 0, r, t, h, p));
+    const size_t adjust_bytes = adjustments.size() * sizeof(decide::LogitAdjust);
+    builder.ForceVectorAlignment(adjust_bytes, 1, 16);
+    const auto a =
+        builder.CreateVector(reinterpret_cast<const uint8_t*>(adjustments.data()), adjust_bytes);
+    builder.Finish(wire::CreateStepPlan(builder, 0, r, t, h, p, a));
     return *flatbuffers::GetRoot<wire::StepPlan>(builder.GetBufferPointer());
   }
 };

@@ -79,7 +79,6 @@ TEST_F(ModelConfig, ReadsSdar) {
   EXPECT_EQ(arch.eos_tokens, (std::vector<int32_t>{497, 496}));
   EXPECT_EQ(arch.bos_token, 496);
   EXPECT_EQ(arch.pad_token, -1);
-  EXPECT_FALSE(arch.shift_logits);
   EXPECT_EQ(arch.accept_threshold, 0.95F);
 }
 

@@ -28,14 +28,15 @@ inline EngineShape small_shape(int b, int buffer, int ps, int pages, int max_req
   return shape;
 }
 
-inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prompt,
-                             int max_tokens) {
+inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prompt, int max_tokens,
+                             std::string_view strategy_name = "multi_bd",
+                             std::string_view family = "sdar") {
   ArchSpec arch;
   arch.mask_token = kMask;
   arch.accept_threshold = 0.9f;
-  const Strategy& strategy = find_strategy("multi_bd");
+  const Strategy& strategy = find_strategy(strategy_name);
   RequestSpec spec;
-  spec.blocks = strategy.decision(arch, sampler_for("sdar"), shape, OptionValues(strategy.options));
+  spec.blocks = strategy.decision(arch, sampler_for(family), shape, OptionValues(strategy.options));
   spec.blocks.stop_tokens[0] = kEosToken;
   spec.blocks.stop_count = spec.blocks.eos_count = 1;
   spec.limit = std::min(static_cast<int32_t>(prompt.size()) + max_tokens, shape.max_model_len);
@@ -47,10 +48,11 @@ inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prom
 }
 
 struct StepHarness {
-  StepHarness(const EngineShape& shape_, ScriptedBackend::Script script)
+  StepHarness(const EngineShape& shape_, ScriptedBackend::Script script,
+              std::string_view strategy_name = "multi_bd")
       : shape(shape_),
-        strategy(find_strategy("multi_bd")),
-        backend(shape.page_size, shape.max_requests, std::move(script)),
+        strategy(find_strategy(strategy_name)),
+        backend(shape.page_size, shape.max_requests, std::move(script), strategy_name == "d2f"),
         cache(strategy.make_cache_manager(shape)),
         scheduler(strategy.make_scheduler(shape, *cache)),
         runner(strategy.make_runner(backend)) {}

@@ -85,6 +85,7 @@ StepResult CpuBackend::execute_tapped(const wire::StepPlan& plan, float* logits)
   } catch (const dnnl::error& e) {
     throw Error(DIFFULEX_E_INTERNAL, std::string("oneDNN: ") + e.what());
   }
+  step_.keep_carried();
   decide_requests();
   const size_t requests = step_.requests.size(),
                stride = static_cast<size_t>(config_.window_stride);

@@ -24,7 +24,7 @@ size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  //
 
 // Sizes of the step buffers in bytes.
 struct Sizes {
-  size_t residual, normed, queries, attended, activated, flight, product, members;
+  size_t residual, normed, queries, attended, activated, flight, product, members, carried;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const int64_t capacity = round_up(config.max_tokens, kRowBucket),
@@ -44,9 +44,13 @@ struct Sizes {
     product = static_cast<size_t>(kRowChunk * widest) * sizeof(float);
     members = static_cast<size_t>(config.threads);
     flight = static_cast<size_t>(capacity * kv) * size_of(config.kv_dtype);
+    carried = config.carry_rows
+                  ? static_cast<size_t>(config.max_requests * arch.hidden_size * element)
+                  : 0;
   }
   uint64_t sum() const {
-    return residual + normed + queries + attended + activated + 2 * flight + members * product;
+    return residual + normed + queries + attended + activated + 2 * flight + members * product +
+           carried;
   }
 };
 
@@ -93,6 +97,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
                                {&queries_, sizes.queries},
                                {&attended_, sizes.attended},
                                {&activated_, sizes.activated},
+                               {&carried_, sizes.carried},
                                {&flight_keys_, sizes.flight},
                                {&flight_values_, sizes.flight}}) {
     *buffer = Buffer(bytes);
@@ -168,8 +173,8 @@ RowOut Forward::row_out(const Buffer& buffer, int64_t element) const {
 
 uint64_t Forward::workspace_bytes() const {
   uint64_t sum = head_.bytes() + matmul_.scratch_bytes();
-  for (const Buffer* b :
-       {&residual_, &normed_, &queries_, &attended_, &activated_, &flight_keys_, &flight_values_})
+  for (const Buffer* b : {&residual_, &normed_, &queries_, &attended_, &activated_, &carried_,
+                          &flight_keys_, &flight_values_})
     sum += b->bytes();
   for (const Buffer& b : products_) sum += b.bytes();
   for (const Angles& a : angles_) sum += a.table.bytes();

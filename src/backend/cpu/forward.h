@@ -58,6 +58,7 @@ class Forward {
   Buffer queries_;                      // [capacity, heads * dim] in AttentionKernels::query_dtype
   Buffer attended_;                     // [capacity, heads * dim]
   Buffer activated_;                    // [capacity, mlp]
+  Buffer carried_;                      // [max_requests, hidden], see RequestRow::carry_row
   std::vector<Buffer> products_;        // per member: [kRowChunk, widest tile] f32
   std::vector<AttentionScratch> scratch_;  // one per member
   Head head_;

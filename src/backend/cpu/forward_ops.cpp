@@ -159,9 +159,24 @@ void ForwardOps::gate_up(int layer) {
 
 void ForwardOps::head_norm() {
   const TiledRows h = residual();
-  for_rows(static_cast<int64_t>(step_.head_rows.size()), [&](int64_t i) {
-    norm_row(h, step_.head_rows[static_cast<size_t>(i)], nullptr, f_.model_.final_norm(),
-             f_.arch_.norm_eps, f_.row_out(f_.normed_, i * f_.arch_.hidden_size));
+  const int64_t hidden = f_.arch_.hidden_size, heads = static_cast<int64_t>(step_.head.size()),
+                count = heads + static_cast<int64_t>(step_.carried.size());
+  const auto element = static_cast<int64_t>(size_of(f_.config_.weight_dtype));
+  const auto norm_to = [&](int64_t row, const Buffer& out, int64_t index) {
+    norm_row(h, row, nullptr, f_.model_.final_norm(), f_.arch_.norm_eps,
+             f_.row_out(out, index * hidden));
+  };
+  for_rows(count, [&](int64_t i) {
+    if (i >= heads) {
+      const CarriedRow& c = step_.carried[static_cast<size_t>(i - heads)];
+      norm_to(c.row, f_.carried_, c.slot);
+    } else if (const int32_t from = step_.head_source[static_cast<size_t>(i)]; from >= 0) {
+      norm_to(from, f_.normed_, i);
+    } else {
+      std::memcpy(f_.normed_.as() + i * hidden * element,
+                  f_.carried_.as() + int64_t{~from} * hidden * element,
+                  static_cast<size_t>(hidden * element));
+    }
   });
 }
 

@@ -78,7 +78,14 @@ void Head::run(int member, Team& team, Matmul& matmul, const std::byte* x, size_
   }
 }
 
-void Head::mask_excluded(const HeadRow& row, int32_t first_id, int n, float* scores) const {
+// What the request changes about the logits of ids [first_id, first_id + n), and what nobody may
+// choose.
+void Head::adjust(const HeadRow& row, int32_t first_id, int n, float* scores) const {
+  const auto before = [](const decide::LogitAdjust& a, int32_t id) { return a.token < id; };
+  for (auto at = std::lower_bound(row.adjust.begin(), row.adjust.end(), first_id, before);
+       at != row.adjust.end() && at->token < first_id + n; ++at)
+    scores[at->token - first_id] = decide::adjusted(scores[at->token - first_id], *at);
+
   const int allowed = std::clamp(config_.token_count - first_id, 0, n);
   std::fill(scores + allowed, scores + n, -HUGE_VALF);
   if (row.mask_token >= first_id && row.mask_token < first_id + n)
@@ -99,13 +106,12 @@ void Head::reduce(int member, int64_t t, int64_t first, int64_t count, float* sc
       const int n = static_cast<int>(std::min<int64_t>(decide::kTileIds, width - offset));
       const int32_t id = static_cast<int32_t>(begin + offset);
       const int64_t tile = id / decide::kTileIds;
-      mask_excluded(row, id, n, line + offset);
+      adjust(row, id, n, line + offset);
       float uniform = -1.0f;
       if (temperature > 0 && slot < 0)
         uniform = decide::uniform(
             decide::row_draw(row.sampler, row.position, row.step, static_cast<int32_t>(tile)).v[0]);
-      reduce_tile(line + offset, n, id, temperature,
-                  (row.sampler.flags & decide::kWantEntropy) != 0, uniform,
+      reduce_tile(line + offset, n, id, temperature, row.sampler.flags, uniform,
                   summaries_.as<decide::TilePartial>() + r * select_tiles_ + tile);
       if (slot >= 0) candidates(member, slot).add(line + offset, n, id);
     }
@@ -159,9 +165,8 @@ void Head::run_exact(int member, Team& team, Matmul& matmul, const std::byte* x,
     for (int64_t t = 0; t < select_tiles_; ++t) {
       const int32_t id = static_cast<int32_t>(t * decide::kTileIds);
       const int n = static_cast<int>(std::min<int64_t>(decide::kTileIds, weights_->rows() - id));
-      mask_excluded(row, id, n, all + id);
-      reduce_tile(all + id, n, id, row.sampler.temperature,
-                  (row.sampler.flags & decide::kWantEntropy) != 0, -1.0f, tiles + t);
+      adjust(row, id, n, all + id);
+      reduce_tile(all + id, n, id, row.sampler.temperature, row.sampler.flags, -1.0f, tiles + t);
       for (int i = 0; i < n; ++i)
         if (all[id + i] > -HUGE_VALF) exact_.push_back({all[id + i], id + i});
     }

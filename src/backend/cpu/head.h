@@ -16,9 +16,10 @@ namespace diffulex::cpu {
 // What the sampler knows of one head row.
 struct HeadRow {
   decide::SamplerParams sampler;
-  int32_t position;    // absolute
-  int32_t step;        // forwards of the request before this one
-  int32_t mask_token;  // never chosen
+  int32_t position;                             // absolute
+  int32_t step;                                 // denoising forwards of the request before this one
+  int32_t mask_token;                           // never chosen
+  std::span<const decide::LogitAdjust> adjust;  // by token, ascending
 };
 
 struct HeadConfig {
@@ -55,7 +56,7 @@ class Head {
   void finish_row(int64_t r, int64_t chunk_first, decide::Pick* picks);
   void run_exact(int member, Team& team, Matmul& matmul, const std::byte* x, int64_t r,
                  decide::Pick* picks);
-  void mask_excluded(const HeadRow& row, int32_t first_id, int n, float* scores) const;
+  void adjust(const HeadRow& row, int32_t first_id, int n, float* scores) const;
   int slot_of(int64_t r) const { return filter_slots_[static_cast<size_t>(r)]; }
   Candidates& candidates(int member, int slot) {
     return candidates_[static_cast<size_t>(member) * static_cast<size_t>(slots_) +

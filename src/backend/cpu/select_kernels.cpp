@@ -46,8 +46,22 @@ int draw(const float* weights, int n, float target) {
   return last;
 }
 
-void reduce_tile_simd(float* logits, int n, int32_t first_id, float temperature, bool entropy,
+// The largest of x[0, padded) at an index other than `best`.
+float second_of(const float* x, int padded, int best) {
+  const hn::CappedTag<float, 16> d;
+  const hn::RebindToSigned<decltype(d)> di;
+  const auto lowest = hn::Set(d, -std::numeric_limits<float>::infinity());
+  auto second = lowest;
+  for (int i = 0; i < padded; i += static_cast<int>(hn::Lanes(d))) {
+    const auto is_best = hn::RebindMask(d, hn::Eq(hn::Iota(di, i), hn::Set(di, best)));
+    second = hn::Max(second, hn::IfThenElse(is_best, lowest, hn::Load(d, x + i)));
+  }
+  return hn::GetLane(hn::MaxOfLanes(d, second));
+}
+
+void reduce_tile_simd(float* logits, int n, int32_t first_id, float temperature, uint32_t flags,
                       float uniform, decide::TilePartial* out) {
+  const bool entropy = (flags & decide::kWantEntropy) != 0;
   const hn::CappedTag<float, 16> d;
   const hn::RebindToSigned<decltype(d)> di;
   const int lanes = static_cast<int>(hn::Lanes(d));
@@ -71,7 +85,7 @@ void reduce_tile_simd(float* logits, int n, int32_t first_id, float temperature,
   }
   std::copy_n(x, n, logits);
   const float max = hn::GetLane(hn::MaxOfLanes(d, top));
-  *out = decide::TilePartial{max, -1, 0, 0, -1, 0};
+  *out = decide::TilePartial{max, -1, 0, 0, -1, 0, -kInfinity};
   if (!(max > -kInfinity)) return;
 
   const auto vmax = hn::Set(d, max), log2e = hn::Set(d, kLog2E);
@@ -90,7 +104,9 @@ void reduce_tile_simd(float* logits, int n, int32_t first_id, float temperature,
   }
   out->sum = hn::GetLane(hn::SumOfLanes(d, sum));
   out->weighted = hn::GetLane(hn::SumOfLanes(d, weighted));
-  out->argmax = first_id + hn::GetLane(hn::MaxOfLanes(di, best));
+  const int at = hn::GetLane(hn::MaxOfLanes(di, best));
+  out->argmax = first_id + at;
+  if ((flags & decide::kWantMargin) != 0) out->second = second_of(x, padded, at);
   if (uniform >= 0) {
     const int i = draw(e, padded, uniform * out->sum);
     out->sampled = first_id + i;
@@ -107,9 +123,9 @@ namespace diffulex::cpu {
 
 HWY_EXPORT(reduce_tile_simd);
 
-void reduce_tile(float* logits, int n, int32_t first_id, float temperature, bool entropy,
+void reduce_tile(float* logits, int n, int32_t first_id, float temperature, uint32_t flags,
                  float uniform, decide::TilePartial* out) {
-  HWY_DYNAMIC_DISPATCH(reduce_tile_simd)(logits, n, first_id, temperature, entropy, uniform, out);
+  HWY_DYNAMIC_DISPATCH(reduce_tile_simd)(logits, n, first_id, temperature, flags, uniform, out);
 }
 
 }  // namespace diffulex::cpu

@@ -51,14 +51,20 @@ Step::Step(const ArchSpec& arch, const BackendConfig& config)
   attention.reserve(requests_size);
   items.reserve(rows / static_cast<size_t>(item_rows_) + requests_size);
   head.reserve(static_cast<size_t>(config.max_head_rows));
+  head_source.reserve(static_cast<size_t>(config.max_head_rows));
   tables_.assign(requests_size * static_cast<size_t>(config.max_pages_per_request), -1);
+  carried_at_.assign(requests_size, -1);
+  carried.reserve(requests_size);
 }
 
 uint64_t Step::bytes() const {
   return rows_.size() * sizeof(RequestRow) + row_request.capacity() * sizeof(int32_t) +
          attention.capacity() * sizeof(AttentionRequest) +
          items.capacity() * sizeof(AttentionItem) + head.capacity() * sizeof(HeadRow) +
-         tables_.size() * sizeof(int32_t);
+         head_source.capacity() * sizeof(int32_t) +
+         (tables_.size() + carried_at_.size()) * sizeof(int32_t) +
+         carried.capacity() * sizeof(CarriedRow) +
+         adjustments_.capacity() * sizeof(decide::LogitAdjust);
 }
 
 void Step::load(const wire::StepPlan& plan) {
@@ -71,6 +77,10 @@ void Step::load(const wire::StepPlan& plan) {
   tokens = view(plan.tokens());
   head_rows = view(plan.head_rows());
   const std::span<const int32_t> pages = view(plan.pages());
+  const std::span<const uint8_t> adjust = view(plan.adjustments());
+  require(adjust.size() % sizeof(decide::LogitAdjust) == 0, "adjustments have a broken size");
+  adjustments_.resize(adjust.size() / sizeof(decide::LogitAdjust));
+  if (!adjust.empty()) std::memcpy(adjustments_.data(), adjust.data(), adjust.size());
   require(tokens.size() <= static_cast<size_t>(config_.max_tokens), "too many rows");
   require(head_rows.size() <= static_cast<size_t>(config_.max_head_rows), "too many head rows");
   for (const int32_t token : tokens)
@@ -89,22 +99,39 @@ void Step::load(const wire::StepPlan& plan) {
   attention.clear();
   items.clear();
   head.clear();
+  head_source.clear();
+  carried.clear();
   for (size_t i = 0; i < requests.size(); ++i) {
     const RequestRow& row = requests[i];
     int32_t* const table =
         tables_.data() + size_t{row.slot} * static_cast<size_t>(config_.max_pages_per_request);
     std::copy_n(pages.begin() + row.page_begin, row.page_count, table + row.table_offset);
+    if (row.carry_row >= 0)
+      carried.push_back({static_cast<int32_t>(row.first_token) + row.carry_row,
+                         static_cast<int32_t>(row.slot), row.context_len + row.carry_row});
     const int32_t count = static_cast<int32_t>(row.token_count);
     attention.push_back({row.first_token, count, row.context_len, table, row.attention});
     for (int32_t first = 0; first < count; first += item_rows_)
       items.push_back({static_cast<int32_t>(i), first, std::min(item_rows_, count - first)});
     row_request.insert(row_request.end(), row.token_count, static_cast<int32_t>(i));
-    for (uint32_t h = 0; h < row.head_count; ++h) {
-      const int32_t r = head_rows[row.head_begin + h];
-      head.push_back({row.sampler, row.context_len + r - static_cast<int32_t>(row.first_token),
-                      row.window.forwards, row.blocks.mask_token});
-    }
+    add_heads(row);
   }
+}
+
+void Step::add_heads(const RequestRow& row) {
+  const std::span<const decide::LogitAdjust> adjust =
+      std::span(adjustments_).subspan(row.adjust_begin, row.adjust_count);
+  for (uint32_t h = 0; h < row.head_count; ++h) {
+    const int32_t r = head_rows[row.head_begin + h];
+    const int32_t in_request = r == kCarriedRow ? -1 : r - static_cast<int32_t>(row.first_token);
+    head.push_back({row.sampler, row.context_len + in_request + row.blocks.shift,
+                    row.window.denoise_forwards, row.blocks.mask_token, adjust});
+    head_source.push_back(r == kCarriedRow ? ~static_cast<int32_t>(row.slot) : r);
+  }
+}
+
+void Step::keep_carried() {
+  for (const CarriedRow& c : carried) carried_at_[static_cast<size_t>(c.slot)] = c.position;
 }
 
 void Step::check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
@@ -123,16 +150,44 @@ void Step::check_request(const RequestRow& row, size_t index, std::span<const in
   require(row.attention.granularity > 0 && row.attention.prompt_len >= 0 &&
               row.attention.padded_len >= 0,
           "attention rule");
+  require(row.carry_row >= -1 && row.carry_row < static_cast<int64_t>(row.token_count) &&
+              (row.carry_row < 0 || config_.carry_rows),
+          "carried row");
+  check_heads(row, next_head);
+  check_adjustments(row);
+  check_pages(row, pages);
+  if (row.window_offset >= 0) check_window(row);
+}
+
+void Step::check_heads(const RequestRow& row, uint64_t next_head) const {
   require(row.head_begin == next_head && row.head_count <= head_rows.size() - next_head,
           "head rows of a request");
+  require(row.blocks.shift == 0 || row.blocks.shift == 1, "shift");
   int64_t last = int64_t{row.first_token} - 1;
   for (uint32_t h = 0; h < row.head_count; ++h) {
     const int64_t r = head_rows[row.head_begin + h];
+    if (h == 0 && r == kCarriedRow) {
+      // A slot's row is read or replaced in a step, not both.
+      require(row.blocks.shift == 1 && row.carry_row < 0 && row.context_len > 0 &&
+                  carried_at_[row.slot] == row.context_len - 1,
+              "no row was carried over");
+      continue;
+    }
     require(r > last && r < int64_t{row.first_token} + row.token_count, "a head row");
     last = r;
   }
-  check_pages(row, pages);
-  if (row.window_offset >= 0) check_window(row);
+}
+
+void Step::check_adjustments(const RequestRow& row) const {
+  require(row.adjust_begin <= adjustments_.size() &&
+              row.adjust_count <= adjustments_.size() - row.adjust_begin,
+          "adjustments");
+  int32_t last = -1;
+  for (uint32_t i = 0; i < row.adjust_count; ++i) {
+    const decide::LogitAdjust& a = adjustments_[row.adjust_begin + i];
+    require(a.token > last && a.token < vocabulary_ && a.penalty > 0, "an adjustment");
+    last = a.token;
+  }
 }
 
 void Step::check_pages(const RequestRow& row, std::span<const int32_t> pages) const {

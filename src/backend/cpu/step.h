@@ -18,6 +18,13 @@ struct AttentionItem {
   int32_t count;
 };
 
+// The last hidden state of `row` is kept in the resident row `slot`.
+struct CarriedRow {
+  int32_t row;
+  int32_t slot;
+  int32_t position;  // absolute
+};
+
 // Buffers are sized once; load() fills them. Thread class: load() by the owner, read by all members
 // during a run.
 class Step {
@@ -37,20 +44,30 @@ class Step {
   std::vector<int32_t> row_request;         // [rows]
   std::vector<AttentionRequest> attention;  // [requests]
   std::vector<AttentionItem> items;
-  std::vector<HeadRow> head;  // [head rows]
+  std::vector<HeadRow> head;         // [head rows]
+  std::vector<int32_t> head_source;  // [head rows], a row of the step, or ~slot of a carried one
+  std::vector<CarriedRow> carried;   // rows to keep
+
+  // After the forward: the rows in `carried` are there for the next one.
+  void keep_carried();
 
  private:
   void check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
                      uint64_t next_token, uint64_t next_head) const;
   void check_pages(const RequestRow& row, std::span<const int32_t> pages) const;
   void check_window(const RequestRow& row) const;
+  void check_heads(const RequestRow& row, uint64_t next_head) const;
+  void check_adjustments(const RequestRow& row) const;
+  void add_heads(const RequestRow& row);
 
   const BackendConfig config_;
   const int vocabulary_;
-  const int64_t max_positions_;   // a row's position is below it
-  int32_t item_rows_;             // of the layer whose group is largest
-  std::vector<RequestRow> rows_;  // [max_requests], what `requests` views
-  std::vector<int32_t> tables_;   // [max_requests, max_pages_per_request], -1: not mapped
+  const int64_t max_positions_;      // a row's position is below it
+  int32_t item_rows_;                // of the layer whose group is largest
+  std::vector<RequestRow> rows_;     // [max_requests], what `requests` views
+  std::vector<int32_t> tables_;      // [max_requests, max_pages_per_request], -1: not mapped
+  std::vector<int32_t> carried_at_;  // [max_requests], position of the row that is kept, -1: none
+  std::vector<decide::LogitAdjust> adjustments_;  // of all requests
 };
 
 }  // namespace diffulex::cpu

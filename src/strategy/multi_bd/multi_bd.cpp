@@ -10,19 +10,12 @@ constexpr OptionSpec kOptions[] = {
     multi_block::kAcceptThreshold,
     multi_block::kAddBlockThreshold,
     multi_block::kSemiCompleteThreshold,
+    multi_block::kTokenStabilityThreshold,
+    multi_block::kConfidence,
 };
 
 void validate(const ArchSpec& arch, const EngineShape&) {
-  if (arch.mask_token < 0)
-    throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED,
-                "strategy 'multi_bd' fills masks, but the model family '" + arch.family +
-                    "' has no mask token")
-        .with("option", "strategy");
-  if (arch.shift_logits)
-    throw Error(
-        DIFFULEX_E_STRATEGY_UNSUPPORTED,
-        "strategy 'multi_bd' does not run models that predict a token from the row before it yet")
-        .with("option", "strategy");
+  multi_block::require_mask("multi_bd", arch);
 }
 
 }  // namespace
@@ -33,7 +26,9 @@ constinit const Strategy kMultiBd = {
         "multi-block diffusion: fills the masks of several blocks at once, block-causal, with "
         "prefix caching",
     .options = kOptions,
+    .requirements = {},
     .validate = validate,
+    .check_request = nullptr,
     .decision = multi_block::decision,
     .make_request = multi_block::make_request,
     .make_cache_manager = multi_block::make_cache_manager,

@@ -13,6 +13,14 @@ int32_t fill_count(double threshold, int32_t block_size) {
   return filled;
 }
 
+void require_mask(std::string_view strategy, const ArchSpec& arch) {
+  if (arch.mask_token >= 0) return;
+  throw Error(DIFFULEX_E_STRATEGY_UNSUPPORTED, "strategy '" + std::string(strategy) +
+                                                   "' fills masks, but the model family '" +
+                                                   arch.family + "' has no mask token")
+      .with("option", "strategy");
+}
+
 decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler,
                                   const EngineShape& shape, const OptionValues& options) {
   const double accept = options.number("accept_threshold");
@@ -23,7 +31,10 @@ decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampl
   p.add_block_fill = fill_count(options.number("add_block_threshold"), shape.block_size);
   p.semi_fill = fill_count(options.number("semi_complete_threshold"), shape.block_size);
   p.accept_threshold = std::isnan(accept) ? arch.accept_threshold : static_cast<float>(accept);
+  // Tokens of a mask-filling sampler count as stable once their block is complete.
+  if (options.number("token_stability_threshold") > 0) p.add_block_fill = shape.block_size;
   p.force_always = sampler.force_always ? 1 : 0;
+  p.shift = sampler.shift ? 1 : 0;
   return p;
 }
 

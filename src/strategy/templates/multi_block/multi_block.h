@@ -32,8 +32,25 @@ inline constexpr OptionSpec kSemiCompleteThreshold = {
     0,
     1};
 
+inline constexpr OptionSpec kTokenStabilityThreshold = {
+    "token_stability_threshold",
+    OptionType::kFloat,
+    "0",
+    "0..1",
+    "share of the last open block's tokens that must have stopped changing before the next block "
+    "opens; a sampler that only fills masks reaches any share above 0 with the block's last token",
+    0,
+    1};
+inline constexpr OptionSpec kConfidence = {
+    "confidence", OptionType::kString, "probability", "probability, margin, neg_entropy",
+    "what orders the masks of a block when none passes accept_threshold and one must be filled: "
+    "the token's probability, its lead over the second, or how sure the distribution is"};
+
 // The smallest number of filled positions f with f / block_size >= threshold, in double arithmetic.
 int32_t fill_count(double threshold, int32_t block_size);
+
+// Throws Error(DIFFULEX_E_STRATEGY_UNSUPPORTED) for a model without a mask token.
+void require_mask(std::string_view strategy, const ArchSpec& arch);
 
 decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler,
                                   const EngineShape& shape, const OptionValues& options);
