@@ -339,6 +339,8 @@ typedef struct diffulex_engine_info {
   uint32_t cpu_threads;
   diffulex_dtype weight_dtype;
   diffulex_dtype kv_dtype;
+  uint32_t prefix_caching; /* 1: equal prefixes are computed once */
+  uint32_t reserved0;
   uint64_t weight_bytes;
   uint64_t kv_bytes;
   const char* architecture; /* architectures[0] of config.json */
@@ -481,10 +483,13 @@ typedef struct diffulex_engine_stats {
   uint64_t failed;
   uint64_t preemptions;
   uint32_t kv_pages_total;
-  uint32_t kv_pages_free;   /* not referenced; cached ones included */
-  uint32_t kv_pages_cached; /* hold a reusable prefix, referenced or not */
-  uint32_t reserved0;
-  uint64_t busy_ns; /* time spent in steps */
+  uint32_t kv_pages_free;    /* not referenced; cached ones included */
+  uint32_t kv_pages_cached;  /* hold a reusable prefix, referenced or not */
+  uint32_t kv_pages_pinned;  /* kept by diffulex_cache_pin */
+  uint64_t busy_ns;          /* time spent in steps */
+  uint64_t kv_pages_stored;  /* pages that became reusable */
+  uint64_t kv_pages_evicted; /* reusable pages that other content replaced or a clear dropped */
+  uint64_t kv_pages_reused;  /* pages that requests took over instead of computing them */
 } diffulex_engine_stats;
 
 /* One step of an engine. */
@@ -512,6 +517,27 @@ typedef struct diffulex_option_info {
   const char* allowed;       /* range or values, as text */
   const char* summary;       /* what it does, with units */
 } diffulex_option_info;
+
+/* A page of the prefix cache. */
+typedef struct diffulex_cache_entry {
+  uint64_t hash;        /* of all tokens up to the page's end and the salt */
+  uint64_t parent_hash; /* of those before the page */
+  uint32_t page;
+  uint32_t token_count; /* page_size */
+  uint32_t references;  /* requests and pins that hold the page now */
+  uint32_t hits;        /* times a request took it over instead of computing it */
+  uint64_t last_step;   /* engine step in which it was stored or taken over last */
+} diffulex_cache_entry;
+
+/* An engine option that a strategy runs with in one way only. Strings live until the process ends.
+ */
+typedef struct diffulex_requirement {
+  uint32_t struct_size;
+  uint32_t reserved0;
+  const char* option;
+  const char* value;
+  const char* reason;
+} diffulex_requirement;
 
 /* ---- library
  * -----------------------------------------------------------------------------------------------------
@@ -546,7 +572,8 @@ DIFFULEX_API diffulex_status diffulex_error_status(const diffulex_error* error);
 /* One sentence that names the field, file or tensor. Lives until the error is freed; "" for NULL.
  * @thread S */
 DIFFULEX_API const char* diffulex_error_message(const diffulex_error* error);
-/* A detail by key ("option", "allowed", "path", "tensor", "device", "bytes_needed", "bytes_free"),
+/* A detail by key ("option", "contradicts", "allowed", "path", "tensor", "device", "bytes_needed",
+ * "bytes_free"),
  * NULL when there is none. Lives until the error is freed. @thread S */
 DIFFULEX_API const char* diffulex_error_detail(const diffulex_error* error, const char* key);
 /* Frees an error; NULL is fine. @thread S */
@@ -576,6 +603,13 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_strategy_option(const char*
                                                                      size_t index,
                                                                      diffulex_option_info* out,
                                                                      diffulex_error** error);
+/* The index-th engine option that a strategy requires: asking for another value is refused with
+ * INVALID_ARGUMENT (details "option", "contradicts"), asking for none gives this one. Errors:
+ * STRATEGY_UNSUPPORTED, NOT_FOUND (behind the last). @thread S */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_strategy_requirement(const char* strategy,
+                                                                          size_t index,
+                                                                          diffulex_requirement* out,
+                                                                          diffulex_error** error);
 /* The index-th engine option. Errors: NOT_FOUND (behind the last). @thread S */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_option(size_t index,
                                                                    diffulex_option_info* out,
@@ -608,8 +642,10 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_get_info(const diffu
  * NULL when the model directory has none. @thread A */
 DIFFULEX_API const diffulex_tokenizer* diffulex_engine_tokenizer(const diffulex_engine* engine);
 /* Manual mode: schedules, runs one forward, samples and publishes the result. DIFFULEX_S_IDLE when
- * no request can run. Errors: INVALID_STATE (thread mode, or another thread is in this function),
- * DEVICE_FAULT. @thread O */
+ * no request can run. Errors: INVALID_STATE (thread mode, or another thread is in this function);
+ * HOST_MEMORY: nothing was computed, the same step may be tried again; INTERNAL: the requests that
+ * took part have ended with DIFFULEX_FINISH_ERROR, the others go on; DEVICE_FAULT: every request
+ * has ended and only reads work from now on. @thread O */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_step(diffulex_engine* engine,
                                                                  diffulex_error** error);
 /* Thread mode: starts the stepping thread. Errors: INVALID_STATE (manual mode, already started).
@@ -686,6 +722,44 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_request_snapshot(
     const diffulex_engine* engine, diffulex_request_id request, diffulex_snapshot* out,
     diffulex_slot* slots, size_t slot_stride, size_t slot_capacity, diffulex_block* blocks,
     size_t block_stride, size_t block_capacity, diffulex_error** error);
+
+/* ---- prefix cache: pages of keys and values by the tokens they were computed from
+ * -----------------------------------------------------------------------------------------------------
+ * Without prefix caching it is empty. salt: NULL = "", as in diffulex_request_params. Pages pinned
+ * or stored by the last step are seen at once; none of these functions waits for a step.
+ */
+
+/* How many leading tokens a request of these tokens would not have to compute: a multiple of the
+ * page size. Changes nothing, not even the order in which pages are evicted. Errors:
+ * INVALID_ARGUMENT. @thread A */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_cache_match(const diffulex_engine* engine,
+                                                                 const diffulex_token* tokens,
+                                                                 size_t count, const char* salt,
+                                                                 size_t* out_matched,
+                                                                 diffulex_error** error);
+/* Copies the reusable pages, in order of their numbers, into elements of `stride` bytes.
+ * *out_count: how many there are, also when capacity is too small (BUFFER_TOO_SMALL); entries may
+ * be NULL with capacity 0 to ask for it. Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL. @thread A */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_cache_list(const diffulex_engine* engine,
+                                                                diffulex_cache_entry* entries,
+                                                                size_t stride, size_t capacity,
+                                                                size_t* out_count,
+                                                                diffulex_error** error);
+/* Keeps what the cache holds of these tokens until diffulex_cache_unpin. *out_pin names the pin,
+ * ends with the engine at the latest; *out_pinned: leading tokens it covers (NULL: not asked).
+ * Errors: NOT_FOUND (the cache holds none), HOST_MEMORY (too few pages would be left for a request
+ * of max_model_len), INVALID_ARGUMENT. @thread A */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status
+diffulex_cache_pin(diffulex_engine* engine, const diffulex_token* tokens, size_t count,
+                   const char* salt, uint64_t* out_pin, size_t* out_pinned, diffulex_error** error);
+/* Gives the pages of a pin back to the order of eviction. Errors: NOT_FOUND. @thread A */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_cache_unpin(diffulex_engine* engine,
+                                                                 uint64_t pin,
+                                                                 diffulex_error** error);
+/* Makes every page that is not pinned unknown to later requests; requests that run keep theirs.
+ * @thread A */
+DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_cache_clear(diffulex_engine* engine,
+                                                                 diffulex_error** error);
 
 /* ---- text
  * --------------------------------------------------------------------------------------------------------

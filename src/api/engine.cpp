@@ -51,6 +51,7 @@ diffulex_engine_info info_of(const diffulex_engine& handle) {
   info.cpu_threads = static_cast<uint32_t>(config.backend.threads);
   info.weight_dtype = dtype_of(config.backend.weight_dtype);
   info.kv_dtype = dtype_of(config.backend.kv_dtype);
+  info.prefix_caching = config.shape.prefix_caching ? 1 : 0;
   info.weight_bytes = config.memory.weights;
   info.kv_bytes = config.memory.kv;
   info.architecture = config.arch.architecture.c_str();

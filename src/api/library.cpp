@@ -152,6 +152,23 @@ diffulex_status diffulex_strategy_option(const char* strategy, size_t index,
   });
 }
 
+diffulex_status diffulex_strategy_requirement(const char* strategy, size_t index,
+                                              diffulex_requirement* out, diffulex_error** error) {
+  return diffulex::api::guard(error, [&] {
+    diffulex::api::required(strategy, "strategy");
+    const auto all = diffulex::find_strategy(strategy).requirements;
+    if (index >= all.size())
+      throw Error(DIFFULEX_E_NOT_FOUND,
+                  "there are " + std::to_string(all.size()) + " requirements");
+    diffulex_requirement requirement{};
+    requirement.option = all[index].option;
+    requirement.value = all[index].value;
+    requirement.reason = all[index].reason;
+    diffulex::api::write_struct(out, requirement, "out");
+    return DIFFULEX_OK;
+  });
+}
+
 diffulex_status diffulex_engine_option(size_t index, diffulex_option_info* out,
                                        diffulex_error** error) {
   return diffulex::api::guard(error,

@@ -38,12 +38,10 @@ diffulex_status copy_from(const T* data, size_t size, size_t offset, bool finish
 
 // Decodes what was committed since the last reader asked.
 void update_text(RequestRecord& record) {
-  if (record.decoded < record.output.size()) {  // the search for stop strings may be ahead of us
-    const std::span<const int32_t> fresh = std::span(record.output).subspan(record.decoded);
-    record.text += record.detokenizer->push(fresh);
-    record.decoded = record.output.size();
-  }
+  if (record.decoded < record.output.size())  // the search for stop strings may be ahead of us
+    record.decode(std::span(record.output).subspan(record.decoded));
   if (record.info.state != DIFFULEX_REQ_FINISHED || record.flushed) return;
+  record.text.reserve(record.text.size() + 16);  // flush() gives a few bytes and cannot be repeated
   record.text += record.detokenizer->flush();
   record.flushed = true;
 }
@@ -100,8 +98,7 @@ diffulex_status diffulex_request_submit_text(diffulex_engine* engine, const char
 
 diffulex_status diffulex_request_abort(diffulex_engine* engine, diffulex_request_id request) {
   return api::guard(nullptr, [&] {
-    (void)record_of(engine, request);
-    engine_of(engine).abort(request);
+    engine_of(engine).abort(record_of(engine, request));
     return DIFFULEX_OK;
   });
 }

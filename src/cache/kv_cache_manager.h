@@ -21,7 +21,15 @@ struct PageTable {
   bool cacheable = true;  // take part in prefix reuse
 };
 
-// Not thread-safe: the engine's owner thread only.
+// Counters since the cache was made.
+struct CacheCounters {
+  uint64_t stored = 0;   // pages that became findable
+  uint64_t evicted = 0;  // findable pages that were given to other content, or cleared
+  uint64_t reused = 0;   // pages that a request took over instead of computing them
+};
+
+// Not thread-safe: the Engine guards it with one mutex, which it holds while it schedules and
+// settles, never during a forward.
 class KvCacheManager {
  public:
   KvCacheManager(int32_t pages, int page_size, bool prefix_caching);
@@ -47,12 +55,46 @@ class KvCacheManager {
   virtual void publish(PageTable& table, std::span<const int32_t> tokens, int32_t stored_end);
   // Gives every page back, the deepest first, so that the shallowest stay reusable longest.
   void release(PageTable& table);
+  // The pages that attach_prefix gave a table serve it in this step.
+  void count_reuse(const PageTable& table);
+  void set_step(uint64_t step) { step_ = step; }
+
+  // What a user may ask, without any effect on requests or on the order of reuse.
+  // Positions of `tokens` that the cache holds in complete pages, from the beginning.
+  int32_t match(std::span<const int32_t> tokens, const ChainLink& root) const;
+  // Keeps the pages of that prefix from being given to other content until unpin(). Returns 0 when
+  // there are none. Throws Error(DIFFULEX_E_HOST_MEMORY), with nothing pinned, when fewer than
+  // `keep` pages would be left to requests.
+  uint64_t pin(std::span<const int32_t> tokens, const ChainLink& root, int32_t keep,
+               int32_t* positions);
+  bool unpin(uint64_t pin);
+  // Makes everything that is not pinned unfindable. Requests that run keep their pages.
+  void clear();
+  int32_t pinned_pages() const { return pinned_pages_; }
+  bool findable(PageId page) const { return index_.published(page); }
+  PrefixIndex::Facts facts(PageId page) const { return index_.facts(page); }
+  int32_t references(PageId page) const { return pool_.references(page); }
+  const CacheCounters& counters() const { return counters_; }
 
  private:
+  struct Pin {
+    uint64_t id;
+    std::vector<PageId> pages;
+  };
+  // The known pages of a prefix.
+  template <class Visit>
+  ChainLink walk(std::span<const int32_t> tokens, ChainLink chain, Visit&& visit) const;
+
   int page_size_;
   bool prefix_caching_;
   PagePool pool_;
   PrefixIndex index_;
+  CacheCounters counters_;
+  uint64_t step_ = 0;
+  uint64_t last_pin_ = 0;
+  std::vector<Pin> pins_;
+  std::vector<int32_t> pin_counts_;  // [pages], pins that hold the page
+  int32_t pinned_pages_ = 0;
 };
 
 }  // namespace diffulex

@@ -15,7 +15,7 @@ PrefixIndex::PrefixIndex(int32_t pages, int page_size)
       scratch_(static_cast<size_t>(page_size) + 1) {}
 
 ChainLink PrefixIndex::root(std::span<const char> salt) {
-  return ChainLink{salt.empty() ? 0 : XXH64(salt.data(), salt.size(), 0), 0};
+  return ChainLink{salt.empty() ? 0 : XXH64(salt.data(), salt.size(), 0), 0, -1};
 }
 
 // XXH64 with seed 0 over the parent's hash and the tokens as little-endian 64-bit integers.
@@ -34,27 +34,30 @@ PageId PrefixIndex::find(const ChainLink& parent, std::span<const int32_t> token
     if (record.hash != hash || record.parent_serial != parent.serial) continue;
     const int32_t* known = &tokens_[static_cast<size_t>(page) * page_size_];
     if (!std::equal(tokens.begin(), tokens.end(), known)) continue;
-    *link = ChainLink{hash, record.serial};
+    *link = ChainLink{hash, record.serial, page};
     return page;
   }
   return -1;
 }
 
 ChainLink PrefixIndex::publish(PageId page, const ChainLink& parent,
-                               std::span<const int32_t> tokens) {
+                               std::span<const int32_t> tokens, uint64_t step) {
+  if (parent.serial != 0 && records_[parent.page].serial != parent.serial) return parent;
   ChainLink link;
   if (find(parent, tokens, &link) >= 0) return link;
   Record& record = records_[page];
   record.hash = hash_of(parent, tokens);
   record.serial = ++last_serial_;
   record.parent_serial = parent.serial;
+  record.parent_hash = parent.hash;
+  record.last_used = step;
   std::copy(tokens.begin(), tokens.end(),
             tokens_.begin() + static_cast<ptrdiff_t>(page) * page_size_);
   PageId& bucket = buckets_[record.hash & (buckets_.size() - 1)];
   record.next = bucket;
   bucket = page;
   ++count_;
-  return ChainLink{record.hash, record.serial};
+  return ChainLink{record.hash, record.serial, page};
 }
 
 void PrefixIndex::forget(PageId page) {
@@ -65,6 +68,16 @@ void PrefixIndex::forget(PageId page) {
   *at = record.next;
   record = Record{};
   --count_;
+}
+
+void PrefixIndex::use(PageId page, uint64_t step) {
+  ++records_[page].hits;
+  records_[page].last_used = step;
+}
+
+PrefixIndex::Facts PrefixIndex::facts(PageId page) const {
+  const Record& record = records_[page];
+  return {record.hash, record.parent_hash, record.hits, record.last_used};
 }
 
 }  // namespace diffulex

@@ -38,6 +38,13 @@ DIFFULEX_HD inline bool open_block(const MultiBlockParams& p, Window& w, bool pr
   return true;
 }
 
+// Takes open_block back, for a forward that did not happen.
+DIFFULEX_HD inline void close_block(Window& w, bool opened) {
+  if (opened) w.blocks[--w.valid].status = kDummy;
+  for (int i = 0; i < w.valid; ++i)
+    if (w.blocks[i].status == kActive) --w.blocks[i].steps;
+}
+
 DIFFULEX_HD inline int stop_token_index(const MultiBlockParams& p, int32_t token) {
   for (int i = 0; i < p.stop_count; ++i)
     if (p.stop_tokens[i] == token) return i;

@@ -41,6 +41,7 @@ enum FinishReason : int32_t {  // values of diffulex_finish
   kRepetition = 7,
   kDeadline = 8,  // set by the host between two steps
   kSamplerFault = 10,
+  kOutOfMemory = 11,  // set by the host: what the request needed beside the step was not there
 };
 
 // The in-flight window of one request: slot i holds block [left + i*b, left + (i+1)*b). Statuses

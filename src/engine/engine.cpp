@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
-#include <algorithm>
+#include <chrono>
+#include <system_error>
 
 #include "base/error.h"
 #include "base/system.h"
@@ -69,10 +70,6 @@ void check_memory(const EngineConfig& config) {
       .with("bytes_free", std::to_string(config.available_bytes));
 }
 
-diffulex_status status_of(diffulex_finish finish) {
-  return finish == DIFFULEX_FINISH_ERROR ? DIFFULEX_E_INTERNAL : DIFFULEX_OK;
-}
-
 }  // namespace
 
 // One stepper at a time; the second one is told so.
@@ -107,7 +104,8 @@ void Engine::load(const ProgressFn& progress) {
     log_.write(DIFFULEX_LOG_WARN, "loader", warning);
   for (const std::string& note : config_.notes) log_.write(DIFFULEX_LOG_INFO, "engine", note);
   tokenizer_ = load_tokenizer(config_.tokenizer_dir, log_);
-  backend_ = cpu::create(config_.arch, checkpoint->weights(), config_.backend, throttle(progress));
+  backend_ = config_.make_backend(config_.arch, checkpoint->weights(), config_.backend,
+                                  throttle(progress));
   kernels_ = backend_->kernels();
   report(progress, progress_of(DIFFULEX_LOAD_CACHE, 0, 0, "", kOpenShare + kWeightsShare));
   cache_ = config_.strategy->make_cache_manager(config_.shape);
@@ -128,6 +126,10 @@ Engine::~Engine() {
   }
   inbox_changed_.notify_all();
   if (thread_.joinable()) thread_.join();
+  while (aborts_ != nullptr) {  // one by one: a long list would destroy itself recursively
+    std::shared_ptr<RequestRecord> next = std::move(aborts_->next_abort);
+    aborts_ = std::move(next);
+  }
 }
 
 void Engine::throw_if_faulted() const {
@@ -160,7 +162,7 @@ uint64_t Engine::submit(RequestSpec spec) {
           .with("option", "max_queue");
     if (thread_state_ == Thread::kDraining || thread_state_ == Thread::kStopping)
       throw Error(DIFFULEX_E_INVALID_STATE, "the engine is being stopped");
-    inbox_.push_back(Command{std::move(request), 0});
+    inbox_.push_back(std::move(request));
     ++queued_;
   } catch (...) {
     table_.remove(id);
@@ -170,10 +172,13 @@ uint64_t Engine::submit(RequestSpec spec) {
   return id;
 }
 
-void Engine::abort(uint64_t id) {
+void Engine::abort(const std::shared_ptr<RequestRecord>& record) {
   {
     const std::lock_guard lock(inbox_mutex_);
-    inbox_.push_back(Command{nullptr, id});
+    if (record->abort_asked) return;
+    record->abort_asked = true;
+    record->next_abort = std::move(aborts_);
+    aborts_ = record;
   }
   inbox_changed_.notify_one();
 }
@@ -181,23 +186,30 @@ void Engine::abort(uint64_t id) {
 void Engine::release(uint64_t id) {
   const std::shared_ptr<RequestRecord> record = table_.remove(id);
   if (record == nullptr) return;
-  abort(id);
+  abort(record);
   events_.drop(*record);
 }
 
 void Engine::take_commands() {
+  std::shared_ptr<RequestRecord> aborts;
   taken_.clear();
   {
     const std::lock_guard lock(inbox_mutex_);
     taken_.swap(inbox_);
+    aborts.swap(aborts_);
   }
-  for (Command& command : taken_) {
-    if (command.submit != nullptr) {
-      scheduler_->add(std::move(command.submit));
-    } else if (std::unique_ptr<Request> request = scheduler_->remove(command.abort);
-               request != nullptr) {
-      end_request(std::move(request), DIFFULEX_FINISH_ABORTED, DIFFULEX_OK);
+  for (std::unique_ptr<Request>& request : taken_) {
+    try {
+      scheduler_->add(std::move(request));
+    } catch (const std::bad_alloc&) {
+      end_request(std::move(request), DIFFULEX_FINISH_ERROR, DIFFULEX_E_HOST_MEMORY);
     }
+  }
+  while (aborts != nullptr) {
+    std::unique_ptr<Request> request = take([&] { return scheduler_->remove(aborts->id); });
+    if (request != nullptr) end_request(std::move(request), DIFFULEX_FINISH_ABORTED, DIFFULEX_OK);
+    std::shared_ptr<RequestRecord> next = std::move(aborts->next_abort);
+    aborts = std::move(next);
   }
 }
 
@@ -206,69 +218,119 @@ void Engine::end_request(std::unique_ptr<Request> request, diffulex_finish finis
   publisher_.publish_finished(*request, finish, status, step_number_);
 }
 
+// With what a request ended that decided so itself.
+void Engine::end_request(std::unique_ptr<Request> request) {
+  const int32_t why = request->window.finish;
+  const bool failed = why == decide::kSamplerFault || why == decide::kOutOfMemory;
+  const diffulex_status status = why == decide::kOutOfMemory ? DIFFULEX_E_HOST_MEMORY
+                                 : failed                    ? DIFFULEX_E_INTERNAL
+                                                             : DIFFULEX_OK;
+  end_request(std::move(request), failed ? DIFFULEX_FINISH_ERROR : diffulex_finish{why}, status);
+}
+
+// Looking for stop strings decodes text: the one thing behind a forward that takes memory. Without
+// it this request ends, and no other.
+void Engine::look_for_stop_strings(Request& request) noexcept {
+  try {
+    end_at_stop_string(request);
+  } catch (const std::exception&) {
+    request.window.finish = decide::kOutOfMemory;
+  }
+}
+
 // A deadline keeps what is filled without a gap, like the limit on forwards.
 void Engine::end_late_requests() {
-  while (std::unique_ptr<Request> request = scheduler_->remove_late(monotonic_ns())) {
+  const auto late = [this] { return scheduler_->remove_late(monotonic_ns()); };
+  while (std::unique_ptr<Request> request = take(late)) {
     const decide::Window before = request->window;
     request->cut_short(decide::kDeadline);
-    end_at_stop_string(*request);
+    look_for_stop_strings(*request);
     publisher_.publish_cut(*request, before, step_number_);
-    const auto finish = static_cast<diffulex_finish>(request->window.finish);
-    end_request(std::move(request), finish, DIFFULEX_OK);
+    end_request(std::move(request));
   }
 }
 
 // Nobody could run and nobody gave way: the request in front does not fit, and would not tomorrow.
 void Engine::end_stuck_request() {
-  std::unique_ptr<Request> request = scheduler_->remove_stuck();
+  std::unique_ptr<Request> request = take([this] { return scheduler_->remove_first(); });
   if (request == nullptr) return;
-  log_.write(DIFFULEX_LOG_ERROR, "engine",
-             "the KV cache cannot hold request " + std::to_string(request->id));
+  const uint64_t id = request->id;
   end_request(std::move(request), DIFFULEX_FINISH_ERROR, DIFFULEX_E_HOST_MEMORY);
+  say(DIFFULEX_LOG_ERROR, "the KV cache cannot hold the request", id);
 }
 
+// A step that fails loses nothing but what failed: without memory nothing has happened, and the
+// same step may be tried again; a defect ends the requests that took part; only a lost device ends
+// the engine.
 bool Engine::step() {
   const StepGuard guard(stepping_);
   throw_if_faulted();
   try {
     return run_step();
-  } catch (const Error& error) {
-    fail(error.status(), error.message());
-    throw;
   } catch (const std::bad_alloc&) {
-    fail(DIFFULEX_E_HOST_MEMORY, "host memory ran out during a step");
+    undo_schedule();
+    throw;
+  } catch (const Error& error) {
+    if (error.status() == DIFFULEX_E_DEVICE_FAULT)
+      fail(error.status(), error.what());
+    else
+      fail_step(error.status(), error.what());
     throw;
   } catch (const std::exception& error) {
-    fail(DIFFULEX_E_INTERNAL, error.what());
+    fail_step(DIFFULEX_E_INTERNAL, error.what());
     throw;
   }
 }
 
-bool Engine::run_step() {
-  const uint64_t start = monotonic_ns();
-  take_commands();
-  end_late_requests();
-  diffulex_step_stats stats{};
-  stats.step = step_number_;
-  stats.start_ns = start;
-  const Schedule& schedule = scheduler_->schedule();
+const Schedule& Engine::make_schedule() {
+  const Schedule* schedule = nullptr;
+  {
+    const std::lock_guard lock(cache_mutex_);
+    cache_->set_step(step_number_);
+    schedule = &scheduler_->schedule();
+  }
   {
     const std::lock_guard lock(inbox_mutex_);
     queued_ = static_cast<int32_t>(scheduler_->waiting_count() + inbox_.size());
   }
-  for (const Request* request : schedule.preempted)
+  for (const Request* request : schedule->preempted)
     publisher_.publish_preempted(*request, step_number_);
-  for (const Request* request : schedule.admitted)
+  for (const Request* request : schedule->admitted)
     publisher_.publish_admitted(*request, step_number_);
+  return *schedule;
+}
+
+bool Engine::run_step() {
+  diffulex_step_stats stats{};
+  stats.step = step_number_;
+  stats.start_ns = monotonic_ns();
+  take_commands();
+  end_late_requests();
+  const Schedule& schedule = make_schedule();
   if (schedule.rows.empty()) {
     const bool stuck = schedule.preempted.empty() && !scheduler_->empty();
     if (stuck) end_stuck_request();
-    publisher_.publish_engine(*scheduler_, *cache_, stats);
+    publish_engine(stats);
     return stuck || !schedule.preempted.empty();
   }
+  note_schedule(schedule, stats);
+  const uint64_t forward_start = monotonic_ns();
+  const StepResult result = runner_->run(step_number_, schedule);
+  stats.forward_ns = monotonic_ns() - forward_start;
+  publish(schedule, result, stats);
+  settle();
+  stats.duration_ns = monotonic_ns() - stats.start_ns;
+  publish_engine(stats);
+  step_log_.add(stats);
+  ++step_number_;
+  return true;
+}
 
+// What the step is about to do, before the requests change.
+void Engine::note_schedule(const Schedule& schedule, diffulex_step_stats& stats) {
   windows_before_.clear();
   head_rows_.clear();
+  stats.requests = static_cast<uint32_t>(schedule.rows.size());
   for (const ScheduledRequest& s : schedule.rows) {
     windows_before_.push_back(s.request->window);
     head_rows_.push_back(s.window_offset < 0 ? 0 : s.request->head_rows());
@@ -277,16 +339,15 @@ bool Engine::run_step() {
     for (int i = 0; s.window_offset >= 0 && i < s.request->window.valid; ++i)
       stats.active_blocks += s.request->window.blocks[i].status == decide::kActive ? 1 : 0;
   }
-  const uint64_t forward_start = monotonic_ns();
-  const StepResult result = runner_->run(step_number_, schedule);
-  stats.forward_ns = monotonic_ns() - forward_start;
-  stats.requests = static_cast<uint32_t>(schedule.rows.size());
+}
 
+void Engine::publish(const Schedule& schedule, const StepResult& result,
+                     diffulex_step_stats& stats) {
   size_t pick = 0;
   const uint64_t committed = publisher_.stats().committed_tokens;
   for (size_t i = 0; i < schedule.rows.size(); ++i) {
     Request& request = *schedule.rows[i].request;
-    end_at_stop_string(request);
+    look_for_stop_strings(request);
     const auto count = static_cast<size_t>(head_rows_[i]);
     publisher_.publish_step(request, windows_before_[i], result.picks.subspan(pick, count),
                             step_number_);
@@ -295,28 +356,42 @@ bool Engine::run_step() {
     pick += count;
   }
   stats.committed_tokens = static_cast<uint32_t>(publisher_.stats().committed_tokens - committed);
-  finished_.clear();
-  scheduler_->settle(finished_);
-  for (std::unique_ptr<Request>& request : finished_) {
-    const auto finish = static_cast<diffulex_finish>(request->window.finish);
-    end_request(std::move(request), finish, status_of(finish));
-  }
-  stats.kv_pages_free = static_cast<uint32_t>(cache_->free_pages());
-  stats.duration_ns = monotonic_ns() - start;
-  step_log_.add(stats);
-  publisher_.publish_engine(*scheduler_, *cache_, stats);
-  ++step_number_;
-  return true;
 }
 
-// The device or the process has failed in the middle of a step: no request can go on, but
-// everything stays readable.
-void Engine::fail(diffulex_status status, const std::string& message) {
+void Engine::settle() {
+  finished_.clear();
+  {
+    const std::lock_guard lock(cache_mutex_);
+    scheduler_->settle(finished_);
+  }
+  for (std::unique_ptr<Request>& request : finished_) end_request(std::move(request));
+}
+
+void Engine::publish_engine(diffulex_step_stats& stats) {
+  const std::lock_guard lock(cache_mutex_);
+  stats.kv_pages_free = static_cast<uint32_t>(cache_->free_pages());
+  publisher_.publish_engine(*scheduler_, *cache_, stats);
+}
+
+void Engine::undo_schedule() noexcept { scheduler_->undo(); }
+
+// A defect showed in this step: what took part cannot be trusted, the others can.
+void Engine::fail_step(diffulex_status status, const char* message) noexcept {
+  say(DIFFULEX_LOG_ERROR, message);
+  {
+    const std::lock_guard lock(cache_mutex_);
+    finished_.clear();
+    scheduler_->drop_scheduled(finished_);
+  }
+  for (std::unique_ptr<Request>& request : finished_)
+    end_request(std::move(request), DIFFULEX_FINISH_ERROR, status);
+}
+
+// The device is lost: no request can go on, but everything stays readable.
+void Engine::fail(diffulex_status status, const char* message) noexcept {
   fault_.store(status, std::memory_order_release);
-  log_.write(DIFFULEX_LOG_ERROR, "engine", message);
-  for (const uint64_t id : scheduler_->ids())
-    if (std::unique_ptr<Request> request = scheduler_->remove(id); request != nullptr)
-      end_request(std::move(request), DIFFULEX_FINISH_ERROR, status);
+  say(DIFFULEX_LOG_ERROR, message);
+  end_all(DIFFULEX_FINISH_ERROR, status);
   diffulex_event event{};
   event.type = DIFFULEX_EVENT_ENGINE_FAULT;
   event.step = step_number_;
@@ -325,12 +400,23 @@ void Engine::fail(diffulex_status status, const std::string& message) {
   events_.push_fault(event);
 }
 
+void Engine::say(diffulex_log_level level, const char* message, uint64_t request) const noexcept {
+  try {
+    log_.write(level, "engine", message, request);
+  } catch (const std::exception&) {  // a log line is not worth an engine
+  }
+}
+
+void Engine::end_all(diffulex_finish finish, diffulex_status status) noexcept {
+  while (std::unique_ptr<Request> request = take([this] { return scheduler_->remove_first(); }))
+    end_request(std::move(request), finish, status);
+}
+
 void Engine::abort_all() {
   take_commands();
-  for (const uint64_t id : scheduler_->ids())
-    if (std::unique_ptr<Request> request = scheduler_->remove(id); request != nullptr)
-      end_request(std::move(request), DIFFULEX_FINISH_ABORTED, DIFFULEX_OK);
-  publisher_.publish_engine(*scheduler_, *cache_, diffulex_step_stats{});
+  end_all(DIFFULEX_FINISH_ABORTED, DIFFULEX_OK);
+  diffulex_step_stats none{};
+  publish_engine(none);
 }
 
 void Engine::start() {
@@ -341,8 +427,12 @@ void Engine::start() {
   const std::lock_guard lock(inbox_mutex_);
   if (thread_state_ != Thread::kNone)
     throw Error(DIFFULEX_E_INVALID_STATE, "the engine's thread runs already");
-  thread_state_ = Thread::kRunning;
-  thread_ = std::thread([this] { thread_loop(); });
+  try {
+    thread_ = std::thread([this] { thread_loop(); });
+  } catch (const std::system_error& error) {
+    throw Error(DIFFULEX_E_HOST_MEMORY, std::string("no thread can be started: ") + error.what());
+  }
+  thread_state_ = Thread::kRunning;  // the thread looks at it behind the mutex
 }
 
 void Engine::stop(bool drain) {
@@ -358,20 +448,37 @@ void Engine::stop(bool drain) {
   thread_state_ = Thread::kNone;
 }
 
+// Without memory a step is tried again a few times, then the last request in order pays.
+bool Engine::step_or_recover() {
+  constexpr int kTries = 4;
+  constexpr auto kPause = std::chrono::milliseconds(5);
+  try {
+    const bool worked = step();
+    failures_in_a_row_ = 0;
+    return worked;
+  } catch (const std::bad_alloc&) {
+    if (++failures_in_a_row_ >= kTries) {
+      failures_in_a_row_ = 0;
+      if (auto request = take([this] { return scheduler_->remove_last(); }); request != nullptr)
+        end_request(std::move(request), DIFFULEX_FINISH_ERROR, DIFFULEX_E_HOST_MEMORY);
+    }
+    std::this_thread::sleep_for(kPause);
+    return true;
+  } catch (const std::exception&) {  // step() has ended who was concerned
+    return fault_.load(std::memory_order_acquire) == DIFFULEX_OK;
+  }
+}
+
 void Engine::thread_loop() {
   while (true) {
-    bool worked = false;
-    try {
-      worked = step();
-    } catch (const std::exception&) {
-      break;  // fail() has told everybody
-    }
+    const bool worked = step_or_recover();
     std::unique_lock lock(inbox_mutex_);
-    if (thread_state_ == Thread::kStopping) break;
-    if (worked || !inbox_.empty()) continue;
+    if (thread_state_ == Thread::kStopping || fault_.load() != DIFFULEX_OK) break;
+    if (worked || !inbox_.empty() || aborts_ != nullptr) continue;
     if (thread_state_ == Thread::kDraining) break;
-    inbox_changed_.wait(lock,
-                        [this] { return !inbox_.empty() || thread_state_ != Thread::kRunning; });
+    inbox_changed_.wait(lock, [this] {
+      return !inbox_.empty() || aborts_ != nullptr || thread_state_ != Thread::kRunning;
+    });
   }
   abort_all();
   events_.interrupt();

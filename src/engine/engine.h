@@ -10,6 +10,7 @@
 #include <mutex>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "backend/backend.h"
@@ -50,18 +51,21 @@ class Engine {
 
   // Any thread.
   uint64_t submit(RequestSpec spec);
-  void abort(uint64_t id);
+  void abort(const std::shared_ptr<RequestRecord>& record);  // takes no memory
   void release(uint64_t id);
   std::shared_ptr<RequestRecord> find(uint64_t id) const { return table_.find(id); }
   EventQueue& events() { return events_; }
   diffulex_engine_stats stats() const { return publisher_.stats(); }
   const StepLog& step_log() const { return step_log_; }
+  // Runs use(KvCacheManager&) while the owner does not change the cache. Pins and clears count in
+  // the next step.
+  template <class Use>
+  auto with_cache(Use&& use) {
+    const std::lock_guard lock(cache_mutex_);
+    return std::forward<Use>(use)(*cache_);
+  }
 
  private:
-  struct Command {
-    std::unique_ptr<Request> submit;  // or:
-    uint64_t abort = 0;
-  };
   class StepGuard;
 
   void load(const ProgressFn& progress);
@@ -70,9 +74,27 @@ class Engine {
   void end_stuck_request();
   void end_request(std::unique_ptr<Request> request, diffulex_finish finish,
                    diffulex_status status);
+  void end_request(std::unique_ptr<Request> request);
+  // What `remove` takes out of the scheduler, under the cache's mutex: its pages go back.
+  template <class Remove>
+  std::unique_ptr<Request> take(Remove&& remove) {
+    const std::lock_guard lock(cache_mutex_);
+    return std::forward<Remove>(remove)();
+  }
+  const Schedule& make_schedule();
   bool run_step();
-  void fail(diffulex_status status, const std::string& message);
+  void note_schedule(const Schedule& schedule, diffulex_step_stats& stats);
+  void publish(const Schedule& schedule, const StepResult& result, diffulex_step_stats& stats);
+  void settle();
+  void publish_engine(diffulex_step_stats& stats);
+  void look_for_stop_strings(Request& request) noexcept;
+  void undo_schedule() noexcept;
+  void fail_step(diffulex_status status, const char* message) noexcept;
+  void fail(diffulex_status status, const char* message) noexcept;
+  void end_all(diffulex_finish finish, diffulex_status status) noexcept;
+  void say(diffulex_log_level level, const char* message, uint64_t request = 0) const noexcept;
   void throw_if_faulted() const;
+  bool step_or_recover();
   void thread_loop();
   void abort_all();
 
@@ -83,14 +105,19 @@ class Engine {
 
   // Owner thread only.
   std::unique_ptr<Backend> backend_;
-  std::unique_ptr<KvCacheManager> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<ModelRunner> runner_;
-  std::vector<Command> taken_;
+  std::vector<std::unique_ptr<Request>> taken_;
   std::vector<std::unique_ptr<Request>> finished_;
   std::vector<decide::Window> windows_before_;  // [rows of the schedule]
   std::vector<int32_t> head_rows_;              // likewise
   uint64_t step_number_ = 0;
+  int failures_in_a_row_ = 0;  // steps of the engine's own thread that ran out of memory
+
+  // Guards the cache and what the scheduler does with it. The owner holds it while it schedules,
+  // settles and removes requests, never during a forward.
+  std::mutex cache_mutex_;
+  std::unique_ptr<KvCacheManager> cache_;
 
   // Any thread.
   RequestTable table_;
@@ -100,10 +127,11 @@ class Engine {
   std::atomic<bool> stepping_{false};
   std::atomic<int32_t> fault_{DIFFULEX_OK};
 
-  std::mutex inbox_mutex_;  // guards the four below
+  std::mutex inbox_mutex_;  // guards the five below
   std::condition_variable inbox_changed_;
-  std::vector<Command> inbox_;
-  int32_t queued_ = 0;  // submitted and not admitted yet
+  std::vector<std::unique_ptr<Request>> inbox_;  // submitted since the last step
+  std::shared_ptr<RequestRecord> aborts_;        // asked to end since then, a list
+  int32_t queued_ = 0;                           // submitted and not admitted yet
   enum class Thread : uint8_t {
     kNone,
     kRunning,

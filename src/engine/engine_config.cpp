@@ -264,6 +264,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
       .strategy_options = std::move(strategy_options),
       .shape = shape,
       .backend = backend,
+      .make_backend = cpu::create,
       .memory = memory,
       .available_bytes = available,
       .run_mode = config.run_mode,

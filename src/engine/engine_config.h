@@ -13,6 +13,10 @@ namespace diffulex {
 
 std::span<const OptionSpec> engine_options();  // the table behind diffulex_engine_option
 
+using MakeBackend = std::unique_ptr<Backend> (*)(const ArchSpec& arch, const ModelWeights& weights,
+                                                 const BackendConfig& config,
+                                                 const LoadProgress& progress);
+
 struct EngineConfig {
   std::string model_dir;
   std::string tokenizer_dir;
@@ -21,6 +25,7 @@ struct EngineConfig {
   OptionValues strategy_options;
   EngineShape shape;
   BackendConfig backend;
+  MakeBackend make_backend = nullptr;
   MemoryPlan memory;             // bytes it will take
   uint64_t available_bytes = 0;  // free now
   diffulex_run_mode run_mode = DIFFULEX_RUN_MANUAL;

@@ -291,6 +291,10 @@ void Publisher::publish_engine(const Scheduler& scheduler, const KvCacheManager&
   stats_.kv_pages_total = static_cast<uint32_t>(cache.total_pages());
   stats_.kv_pages_free = static_cast<uint32_t>(cache.free_pages());
   stats_.kv_pages_cached = static_cast<uint32_t>(cache.cached_pages());
+  stats_.kv_pages_pinned = static_cast<uint32_t>(cache.pinned_pages());
+  stats_.kv_pages_stored = cache.counters().stored;
+  stats_.kv_pages_evicted = cache.counters().evicted;
+  stats_.kv_pages_reused = cache.counters().reused;
   if (step.rows == 0) return;
   ++stats_.steps;
   stats_.forwarded_tokens += step.rows;

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,8 @@
 namespace diffulex {
 
 struct RequestRecord {
+  uint64_t id = 0;  // set before anybody else sees the record
+
   std::mutex mutex;  // guards everything below
   diffulex_request_info info{};
   std::vector<diffulex_token> output;  // [info.committed_len], capacity for the longest output
@@ -32,7 +35,19 @@ struct RequestRecord {
   std::string text;
   size_t decoded = 0;  // output tokens that are in text
   bool flushed = false;
+  // Decodes the next output tokens, or throws std::bad_alloc and does nothing.
+  void decode(std::span<const diffulex_token> next) {
+    text::Detokenizer ahead = *detokenizer;
+    text += ahead.push(next);
+    *detokenizer = std::move(ahead);
+    decoded += next.size();
+  }
   size_t text_end = SIZE_MAX;  // readers get no more of text: behind it a stop string has begun
+
+  // Asked to end. A list through the records, so that it takes no memory; guarded by the engine's
+  // inbox mutex.
+  std::shared_ptr<RequestRecord> next_abort;
+  bool abort_asked = false;
 
   // Events nobody has taken yet, merged. The queue is a list through the records; guarded by the
   // queue's mutex.

@@ -17,13 +17,17 @@ class RequestTable {
   uint64_t add(std::shared_ptr<RequestRecord> record) {
     const std::lock_guard lock(mutex_);
     if (free_.empty()) {
-      free_.push_back(static_cast<uint32_t>(slots_.size()));
+      if (free_.capacity() <= slots_.size())
+        free_.reserve(2 * slots_.size() + 1);  // so that remove() takes no memory
       slots_.emplace_back();
+      free_.push_back(static_cast<uint32_t>(slots_.size()) - 1);
     }
     const uint32_t index = free_.back();
     free_.pop_back();
-    slots_[index].record = std::move(record);
-    return uint64_t{slots_[index].generation} << 32 | (uint64_t{index} + 1);
+    Slot& slot = slots_[index];
+    record->id = uint64_t{slot.generation} << 32 | (uint64_t{index} + 1);
+    slot.record = std::move(record);
+    return slot.record->id;
   }
 
   // Null for ids that are unknown or dead.

@@ -7,9 +7,10 @@
 namespace diffulex {
 namespace {
 
-// Inserts by rank; behind those of the same rank.
-template <class Queue>
-void insert(Queue& queue, std::unique_ptr<Request> request) {
+using Requests = std::vector<std::unique_ptr<Request>>;
+
+// Inserts by rank, behind those of the same rank. The caller has made room.
+void insert_forwards(Requests& queue, std::unique_ptr<Request> request) {
   const auto before = [](int64_t rank, const std::unique_ptr<Request>& r) {
     return rank < r->rank;
   };
@@ -17,8 +18,14 @@ void insert(Queue& queue, std::unique_ptr<Request> request) {
   queue.insert(at, std::move(request));
 }
 
-template <class Queue>
-size_t index_of(const Queue& queue, uint64_t id) {
+// The same for a queue whose first is at the back.
+void insert_backwards(Requests& queue, std::unique_ptr<Request> request) {
+  const auto after = [](const std::unique_ptr<Request>& r, int64_t rank) { return r->rank > rank; };
+  const auto at = std::lower_bound(queue.begin(), queue.end(), request->rank, after);
+  queue.insert(at, std::move(request));
+}
+
+size_t index_of(const Requests& queue, uint64_t id) {
   const auto same = [id](const std::unique_ptr<Request>& r) { return r->id == id; };
   return static_cast<size_t>(std::find_if(queue.begin(), queue.end(), same) - queue.begin());
 }
@@ -41,17 +48,12 @@ Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
   schedule_.preempted.reserve(most);
 }
 
-void Scheduler::add(std::unique_ptr<Request> request) {
-  request->rank = arrivals_++ - kHeadStart * request->spec.priority;
+void Scheduler::add(std::unique_ptr<Request>&& request) {
+  const size_t most = waiting_.size() + 1 + running_.capacity();  // everybody may be preempted
+  if (waiting_.capacity() < most) waiting_.reserve(2 * most);
   if (request->spec.deadline_ns != 0) deadlines_.emplace(request->spec.deadline_ns, request->id);
-  insert(waiting_, std::move(request));
-}
-
-std::vector<uint64_t> Scheduler::ids() const {
-  std::vector<uint64_t> ids;
-  for (const auto& request : running_) ids.push_back(request->id);
-  for (const auto& request : waiting_) ids.push_back(request->id);
-  return ids;
+  request->rank = arrivals_++ - kHeadStart * request->spec.priority;
+  insert_backwards(waiting_, std::move(request));
 }
 
 std::unique_ptr<Request> Scheduler::take_running(size_t index) {
@@ -92,9 +94,13 @@ std::unique_ptr<Request> Scheduler::remove_late(uint64_t now_ns) {
   return remove(deadlines_.begin()->second);
 }
 
-std::unique_ptr<Request> Scheduler::remove_stuck() {
+std::unique_ptr<Request> Scheduler::remove_first() {
   if (!running_.empty()) return remove(running_.front()->id);
-  return waiting_.empty() ? nullptr : remove(waiting_.front()->id);
+  return waiting_.empty() ? nullptr : remove(waiting_.back()->id);
+}
+
+std::unique_ptr<Request> Scheduler::remove_last() {
+  return running_.empty() ? nullptr : remove(running_.back()->id);
 }
 
 size_t Scheduler::victim(size_t first) const {
@@ -116,7 +122,7 @@ void Scheduler::preempt(size_t running_index) {
   ++victim->preemptions;
   schedule_.preempted.push_back(victim.get());
   ++preempted_;
-  insert(waiting_, std::move(victim));
+  insert_backwards(waiting_, std::move(victim));
 }
 
 // Makes sure that running_[index] owns pages for `positions`, at the cost of requests behind
@@ -150,7 +156,8 @@ bool Scheduler::place(Request& request, int32_t& budget) {
   row.store_len = again ? request.prompt_end() : row.rows;
   if (!again && row.rows == missing) {
     if (row.rows + window_room(request) <= budget) {
-      decide::open_block(request.spec.blocks, request.window, missing == 0);
+      row.aged = true;
+      row.opened = decide::open_block(request.spec.blocks, request.window, missing == 0);
       if (request.window.valid > 0) {
         row.window_offset = row.rows;
         row.stored_blocks = request.to_cache_blocks();
@@ -168,7 +175,7 @@ bool Scheduler::place(Request& request, int32_t& budget) {
 // Admits the request at the front of the queue when its committed prefix fits, leaving one page for
 // each running request.
 bool Scheduler::admit_front(int32_t& budget) {
-  Request& request = *waiting_.front();
+  Request& request = *waiting_.back();
   if (free_slots_.empty() || budget < request.block_size()) return false;
   const std::span<const int32_t> tokens = request.tokens();
   // A model that shifts reads the row in front of the window: one forward must compute it.
@@ -186,7 +193,8 @@ bool Scheduler::admit_front(int32_t& budget) {
   request.cached = hits;
   request.prefix_hits = hits;
   request.phase = Phase::kRunning;
-  insert(running_, take_waiting(0));
+  cache_.count_reuse(request.pages);
+  insert_forwards(running_, take_waiting(waiting_.size() - 1));
   request.preempted = false;
   schedule_.admitted.push_back(&request);
   place(request, budget);
@@ -218,6 +226,17 @@ const Schedule& Scheduler::schedule() {
   while (!waiting_.empty() && schedule_.preempted.empty() && admit_front(budget)) {
   }
   return schedule_;
+}
+
+void Scheduler::drop_scheduled(std::vector<std::unique_ptr<Request>>& finished) {
+  for (const ScheduledRequest& row : schedule_.rows) finished.push_back(remove(row.request->id));
+  schedule_.rows.clear();
+}
+
+void Scheduler::undo() {
+  for (const ScheduledRequest& row : schedule_.rows)
+    if (row.aged) decide::close_block(row.request->window, row.opened);
+  schedule_.rows.clear();
 }
 
 void Scheduler::settle(std::vector<std::unique_ptr<Request>>& finished) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <set>
 #include <utility>
@@ -27,6 +26,8 @@ struct ScheduledRequest {
   int32_t store_len = 0;       // of them written to the cache
   int32_t window_offset = -1;  // first row of the window, -1: not part of this step
   int32_t stored_blocks = 0;   // window blocks among the stored rows
+  bool aged = false;           // decide::open_block has seen the window
+  bool opened = false;         // and opened a block
 };
 
 // What changed beside the rows, for events.
@@ -50,22 +51,29 @@ class Scheduler {
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
 
-  void add(std::unique_ptr<Request> request);
+  // Takes the request over, or throws std::bad_alloc and takes nothing. Nothing else allocates.
+  void add(std::unique_ptr<Request>&& request);
   // Removes a request wherever it is, releasing its pages; null when it is not here.
   std::unique_ptr<Request> remove(uint64_t id);
   // Removes one request whose deadline is at or before now; null when there is none.
   std::unique_ptr<Request> remove_late(uint64_t now_ns);
-  // Removes the request that should have run but cannot. For the caller who finds a schedule
-  // without rows although the scheduler is not empty and nobody was preempted.
-  std::unique_ptr<Request> remove_stuck();
+  // Removes the first request in order, a running one before those that wait; null when none is
+  // left. For the caller who finds a schedule without rows although the scheduler is not empty and
+  // nobody was preempted: that request should have run but cannot.
+  std::unique_ptr<Request> remove_first();
+  // Removes the running request that is last in order.
+  std::unique_ptr<Request> remove_last();
   bool empty() const { return waiting_.empty() && running_.empty(); }
   size_t waiting_count() const { return waiting_.size(); }
   size_t running_count() const { return running_.size(); }
   size_t preempted_count() const { return preempted_; }
-  std::vector<uint64_t> ids() const;  // of every request that is here
 
   // Decides a step. The schedule stays valid until the next call.
   virtual const Schedule& schedule();
+  // Removes every request that has a part in the schedule. finished has room for all.
+  void drop_scheduled(std::vector<std::unique_ptr<Request>>& finished);
+  // The schedule was not executed: requests are as they were before it.
+  void undo();
   // After the step's results were applied: publishes pages; finished requests are handed to
   // `finished`.
   virtual void settle(std::vector<std::unique_ptr<Request>>& finished);
@@ -90,7 +98,7 @@ class Scheduler {
   KvCacheManager& cache_;
   int64_t arrivals_ = 0;
   size_t preempted_ = 0;                               // waiting because they were preempted
-  std::deque<std::unique_ptr<Request>> waiting_;       // by rank
+  std::vector<std::unique_ptr<Request>> waiting_;      // by rank, the first at the back
   std::vector<std::unique_ptr<Request>> running_;      // by rank
   std::set<std::pair<uint64_t, uint64_t>> deadlines_;  // time in ns, id
   std::vector<int32_t> free_slots_;                    // resident rows not in use

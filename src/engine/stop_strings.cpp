@@ -41,8 +41,7 @@ void end_at_stop_string(Request& request) {
     const size_t from = record.text.size();
     const std::span<const int32_t> token =
         std::span<const int32_t>(request.tokens()).subspan(prompt_len + record.decoded, 1);
-    record.text += record.detokenizer->push(token);
-    ++record.decoded;
+    record.decode(token);
     const size_t begin = find_stop_string(record.text, from, strings);
     if (begin == std::string::npos) continue;
     record.text_end = begin;

@@ -112,7 +112,7 @@ TEST(Scheduler, ARequestThatNeverFitsIsGivenUp) {
   const uint64_t small = add(h, 4, 4)->id;
   std::vector<uint64_t> stuck;
   for (int i = 0; i < 100 && !h.scheduler->empty(); ++i)
-    if (!h.step()) stuck.push_back(h.scheduler->remove_stuck()->id);
+    if (!h.step()) stuck.push_back(h.scheduler->remove_first()->id);
   EXPECT_EQ(stuck, (std::vector<uint64_t>{grows, large}));
   EXPECT_EQ(finish_order(h), (std::vector<uint64_t>{small}));
   EXPECT_EQ(h.cache->free_pages(), 3);

@@ -46,6 +46,7 @@ std::unique_ptr<Backend> create(const ArchSpec& arch, const ModelWeights& weight
   try {
     return std::make_unique<CpuBackend>(arch, weights, config, progress);
   } catch (const dnnl::error& e) {
+    if (e.status == dnnl_out_of_memory) throw std::bad_alloc();
     throw Error(DIFFULEX_E_UNSUPPORTED, std::string("oneDNN: ") + e.what());
   }
 }
@@ -83,6 +84,7 @@ StepResult CpuBackend::execute_tapped(const wire::StepPlan& plan, float* logits)
   try {
     forward_->run(step_, picks_.data(), logits);
   } catch (const dnnl::error& e) {
+    if (e.status == dnnl_out_of_memory) throw std::bad_alloc();
     throw Error(DIFFULEX_E_INTERNAL, std::string("oneDNN: ") + e.what());
   }
   step_.keep_carried();
