@@ -6,7 +6,6 @@
 #include <functional>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <numeric>
 #include <random>
 
 #include "model_harness.h"
@@ -29,13 +28,13 @@ std::vector<int32_t> golden_prompt(size_t index) {
 constexpr size_t kGoldenPrompts[] = {0, 1, 9, 10, 20, 30};  // of 56, 61, 31, 24, 40, 34 tokens
 
 // The first ones are golden. The others share prompt pages with them: a long prompt, and an output
-// that is cut inside a block.
+// that is cut short; both end inside a block.
 const std::vector<Job>& jobs() {
   static const std::vector<Job> all = [] {
     std::vector<Job> made;
     for (const size_t i : kGoldenPrompts)
       made.push_back({"golden " + std::to_string(i), golden_prompt(i)});
-    Job joined{"long", {}};
+    Job joined{"long", {}, 40};
     for (const size_t i : {0, 1, 2, 7}) {
       const std::vector<int32_t> part = golden_prompt(i);
       joined.prompt.insert(joined.prompt.end(), part.begin(), part.end());
@@ -87,13 +86,11 @@ class Identity : public ::testing::TestWithParam<std::tuple<DType, int>> {
     return {.dtype = std::get<0>(GetParam()), .buffer_blocks = std::get<1>(GetParam())};
   }
 
-  static void for_caches(ModelSetup s, const std::function<void(const ModelSetup&)>& body) {
-    for (const bool smallest : {false, true})
-      for (const bool caching : {false, true}) {
-        s.smallest_batch = smallest;
-        s.prefix_caching = caching;
-        body(s);
-      }
+  // Prompts in one piece without the prefix cache, and in chunks as small as they get with it.
+  static void for_chunks(ModelSetup s, const std::function<void(const ModelSetup&)>& body) {
+    body(s);
+    s.smallest_batch = s.prefix_caching = true;
+    body(s);
   }
 };
 
@@ -112,28 +109,8 @@ TEST_P(Identity, TheJobsDiffer) {
   const Outcomes& outcomes = plain(setup().dtype, setup().buffer_blocks);
   EXPECT_EQ(outcomes.at("cut").finish, decide::kMaxTokens);
   EXPECT_EQ(outcomes.at("cut").tokens.size(), 21u);
-  EXPECT_GE(jobs()[6].prompt.size(), 200u);
-  EXPECT_GE(outcomes.at("long").tokens.size(), 8u);
-}
-
-// All at once, and all at once again, when the cache knows the prompts.
-TEST_P(Identity, OverPageSizes) {
-  for (const int32_t page_size : {8, 16, 32, 64}) {
-    ModelSetup paged = setup();
-    paged.page_size = page_size;
-    for_caches(paged, [](const ModelSetup& s) {
-      ModelHarness h(s);
-      for (int time = 0; time < 2; ++time) {
-        for (const Job& job : jobs()) h.add(job);
-        h.run();
-      }
-      expect_plain(h, s);
-      for (size_t i = jobs().size(); i < h.count(); ++i) {
-        const auto whole_pages = static_cast<int32_t>(h.job(i).prompt.size()) / s.page_size;
-        EXPECT_EQ(h.request(i).prefix_hits, s.prefix_caching ? whole_pages * s.page_size : 0);
-      }
-    });
-  }
+  EXPECT_EQ(outcomes.at("long").finish, decide::kMaxTokens);
+  EXPECT_EQ(jobs()[6].prompt.size(), 203u);
 }
 
 void at_once(ModelHarness& h) {
@@ -146,14 +123,13 @@ void reversed(ModelHarness& h) {
   h.run();
 }
 
-// Every request meets every other one.
+// Every request with the one before it and with the one behind it.
 void in_pairs(ModelHarness& h) {
-  for (size_t distance = 1; distance < jobs().size(); distance += 3)
-    for (size_t i = 0; i < jobs().size(); ++i) {
-      h.add(jobs()[i]);
-      h.add(jobs()[(i + distance) % jobs().size()]);
-      h.run();
-    }
+  for (size_t i = 0; i < jobs().size(); ++i) {
+    h.add(jobs()[i]);
+    h.add(jobs()[(i + 1) % jobs().size()]);
+    h.run();
+  }
 }
 
 void staggered(ModelHarness& h) {
@@ -164,12 +140,33 @@ void staggered(ModelHarness& h) {
   h.run();
 }
 
+// All at once; with the prefix cache also a second time, when it knows the prompts.
+TEST_P(Identity, OverPageSizes) {
+  for (const int32_t page_size : {8, 16, 32, 64})
+    for (const bool caching : {false, true})
+      for (const bool smallest : {false, true}) {
+        if (smallest && !caching) continue;  // see OverBatches
+        ModelSetup s = setup();
+        s.page_size = page_size;
+        s.prefix_caching = caching;
+        s.smallest_batch = smallest;
+        ModelHarness h(s);
+        at_once(h);
+        if (caching) at_once(h);
+        expect_plain(h, s);
+        for (size_t i = jobs().size(); i < h.count(); ++i)
+          EXPECT_EQ(h.request(i).prefix_hits,
+                    static_cast<int32_t>(h.job(i).prompt.size()) / page_size * page_size);
+      }
+}
+
 TEST_P(Identity, OverBatches) {
   for (const int32_t most : {1, 3, 8})
     for (const auto order : {at_once, reversed, in_pairs, staggered}) {
+      if (most == 1 && order != reversed) continue;  // one after the other in any case
       ModelSetup batched = setup();
       batched.max_requests = most;
-      for_caches(batched, [&](const ModelSetup& s) {
+      for_chunks(batched, [&](const ModelSetup& s) {
         ModelHarness h(s);
         order(h);
         expect_plain(h, s);
@@ -178,17 +175,14 @@ TEST_P(Identity, OverBatches) {
 }
 
 TEST_P(Identity, OverThreads) {
-  for (const int32_t page_size : {8, 64}) {
-    ModelSetup threaded = setup();
-    threaded.page_size = page_size;
-    threaded.threads = 2;
-    for_caches(threaded, [](const ModelSetup& s) {
-      ModelHarness h(s);
-      at_once(h);
-      expect_plain(h, s);
-    });
-    EXPECT_EQ(run_alone(threaded), plain(threaded.dtype, threaded.buffer_blocks));
-  }
+  ModelSetup threaded = setup();
+  threaded.threads = 2;
+  for_chunks(threaded, [](const ModelSetup& s) {
+    ModelHarness h(s);
+    staggered(h);
+    expect_plain(h, s);
+  });
+  EXPECT_EQ(run_alone(threaded), plain(threaded.dtype, threaded.buffer_blocks));
 }
 
 // Memory for little more than the longest request: the scheduler itself preempts.
@@ -197,7 +191,7 @@ TEST_P(Identity, InTightMemory) {
   tight.page_size = 8;
   tight.kv_tokens = kModelLen + 8;
   uint64_t preemptions = 0;
-  for_caches(tight, [&](const ModelSetup& s) {
+  for_chunks(tight, [&](const ModelSetup& s) {
     ModelHarness h(s);
     at_once(h);
     expect_plain(h, s);
@@ -206,78 +200,108 @@ TEST_P(Identity, InTightMemory) {
   EXPECT_GT(preemptions, 0u);
 }
 
-// Runs to step k, takes all pages away and goes on, for every k.
-TEST_P(Identity, PreemptedAtAnyStep) {
-  ModelSetup alone = setup();
-  alone.max_requests = 1;
-  alone.page_size = 8;
-  for_caches(alone, [](const ModelSetup& s) {
-    for (const Job& job : jobs()) {
-      ModelHarness h(s);
-      bool preempted = true;
-      for (size_t k = 1; preempted; ++k) {
-        const size_t index = h.add(job);
-        for (size_t i = 0; i < k; ++i) h.step();
-        preempted = h.scheduler.preempt_request(h.request(index).id);
-        h.run();
-        EXPECT_EQ(h.request(index).preemptions, preempted ? 1u : 0u);
-      }
-      expect_plain(h, s);
-    }
-  });
-}
-
-// The same in a batch: all requests that run, or one of them, at every step.
-TEST_P(Identity, PreemptedInABatch) {
-  ModelSetup s = setup();
-  s.max_requests = 5;
-  for (const bool everyone : {false, true}) {
+// Every job alone: to step k, its pages taken away, on to the end; for every k.
+void preempt_at_any_step(const ModelSetup& s) {
+  for (const Job& job : jobs()) {
+    if (job.name == "golden 1" || job.name == "golden 30") continue;  // long outputs, nothing new
     ModelHarness h(s);
     bool preempted = true;
     for (size_t k = 1; preempted; ++k) {
-      const size_t first = h.count();
-      for (const Job& job : jobs()) h.add(job);
+      const size_t index = h.add(job);
       for (size_t i = 0; i < k; ++i) h.step();
-      preempted = h.scheduler.running_count() > 0;
-      if (everyone)
-        h.scheduler.preempt_all();
-      else
-        h.scheduler.preempt_request(h.request(first + k % jobs().size()).id);
+      preempted = h.scheduler.preempt_request(h.request(index).id);
       h.run();
+      EXPECT_EQ(h.request(index).preemptions, preempted ? 1u : 0u);
     }
     expect_plain(h, s);
   }
 }
 
-// Now and then all requests lose their pages, or one does, in setups drawn at random.
-TEST_P(Identity, PreemptedAtRandom) {
-  for (uint64_t seed = 1; seed <= 24; ++seed) {
-    std::mt19937_64 rng(seed);
-    const auto below = [&](uint64_t n) { return static_cast<int32_t>(rng() % n); };
-    ModelSetup s = setup();
-    s.page_size = 8 << below(4);
-    s.max_requests = std::vector{1, 3, 8}[static_cast<size_t>(below(3))];
-    s.smallest_batch = below(2) == 0;
-    s.prefix_caching = below(2) == 0;
-    s.threads = 1 + below(2);
-    SCOPED_TRACE("seed " + std::to_string(seed));
-    std::vector<Job> order = jobs();
-    std::shuffle(order.begin(), order.end(), rng);
-    ModelHarness h(s);
-    for (const Job& job : order) {
-      h.add(job);
-      for (int32_t steps = below(3); steps > 0; --steps) h.step();
-    }
-    for (int times = 0; times < 10; ++times) {  // not for ever: a rebuild may need many steps
-      for (int32_t steps = below(6); steps > 0; --steps) h.step();
-      if (below(2) == 0)
-        h.scheduler.preempt_all();
-      else
-        h.scheduler.preempt_request(h.request(static_cast<size_t>(below(order.size()))).id);
-    }
+TEST_P(Identity, PreemptedAtAnyStep) {
+  ModelSetup s = setup();
+  s.max_requests = 1;
+  s.page_size = 8;
+  preempt_at_any_step(s);
+  s.prefix_caching = true;
+  preempt_at_any_step(s);
+}
+
+TEST_P(Identity, PreemptedAtAnyStepOfSmallChunks) {
+  ModelSetup s = setup();
+  s.max_requests = 1;
+  s.smallest_batch = true;
+  preempt_at_any_step(s);
+}
+
+// The same in a batch: all requests that run, or one of them.
+TEST_P(Identity, PreemptedInABatch) {
+  const ModelSetup s = setup();
+  ModelHarness h(s);
+  bool running = true;
+  for (size_t k = 1; running; ++k) {
+    const size_t first = h.count();
+    for (const Job& job : jobs()) h.add(job);
+    for (size_t i = 0; i < k; ++i) h.step();
+    running = h.scheduler.running_count() > 0;
+    if (k % 2 == 0)
+      h.scheduler.preempt_all();
+    else
+      h.scheduler.preempt_request(h.request(first + k / 2 % jobs().size()).id);
     h.run();
-    expect_plain(h, s);
   }
+  expect_plain(h, s);
+}
+
+// Now and then all requests lose their pages, or one does, in a setup drawn at random.
+void preempt_at_random(ModelSetup s, uint64_t seed) {
+  std::mt19937_64 rng(seed);
+  const auto below = [&](size_t n) { return static_cast<size_t>(rng() % n); };
+  s.page_size = 8 << below(4);
+  s.max_requests = std::vector{1, 3, 8}[below(3)];
+  s.smallest_batch = below(2) == 0;
+  s.prefix_caching = below(2) == 0;
+  std::vector<Job> order = jobs();
+  for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[below(i)]);
+  ModelHarness h(s);
+  for (const Job& job : order) {
+    h.add(job);
+    for (size_t steps = below(3); steps > 0; --steps) h.step();
+  }
+  for (int times = 0; times < 10; ++times) {  // not for ever: a rebuild may need many steps
+    for (size_t steps = below(6); steps > 0; --steps) h.step();
+    if (below(2) == 0)
+      h.scheduler.preempt_all();
+    else
+      h.scheduler.preempt_request(h.request(below(order.size())).id);
+  }
+  h.run();
+  expect_plain(h, s);
+}
+
+TEST_P(Identity, PreemptedAtRandom) {
+  const auto first = static_cast<uint64_t>(setup().buffer_blocks) * 100;
+  for (uint64_t seed = first; seed < first + 6; ++seed) {
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    preempt_at_random(setup(), seed);
+  }
+}
+
+// Draws are to be the same under any schedule as well. They are not: the backend numbers them by
+// Window::forwards, which also counts the chunks of a prompt.
+TEST_P(Identity, DISABLED_SampledOverChunks) {
+  ModelSetup s = setup();
+  s.max_requests = 1;
+  Outcome outcomes[2];
+  for (const bool smallest : {false, true}) {
+    s.smallest_batch = smallest;
+    ModelHarness h(s);
+    Job job = jobs()[5];
+    job.temperature = 0.8f;
+    h.add(job);
+    h.run();
+    outcomes[smallest] = h.outcome(0);
+  }
+  EXPECT_EQ(outcomes[1], outcomes[0]);
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<DType, int>>& info) {

@@ -51,6 +51,7 @@ struct Job {
   std::string name;
   std::vector<int32_t> prompt;
   int32_t max_tokens = kModelLen;
+  float temperature = 0;
 };
 
 // What must not depend on the setup.
@@ -178,7 +179,9 @@ class ModelHarness {
     const int32_t asked = static_cast<int32_t>(job.prompt.size()) + job.max_tokens;
     spec.limit = std::min(asked, kModelLen);
     spec.limit_reason = asked <= kModelLen ? decide::kMaxTokens : decide::kContext;
+    spec.sampler.temperature = job.temperature;
     spec.sampler.top_p = 1;
+    spec.sampler.seed = 7;
     spec.prompt = job.prompt;
     return spec;
   }
