@@ -56,6 +56,8 @@ void Scheduler::add(std::unique_ptr<Request>&& request) {
   insert_backwards(waiting_, std::move(request));
 }
 
+size_t Scheduler::running_index(uint64_t id) const { return index_of(running_, id); }
+
 std::unique_ptr<Request> Scheduler::take_running(size_t index) {
   std::unique_ptr<Request> request = std::move(running_[index]);
   running_.erase(running_.begin() + static_cast<ptrdiff_t>(index));
@@ -78,7 +80,7 @@ void Scheduler::forget_deadline(const Request& request) {
 
 std::unique_ptr<Request> Scheduler::remove(uint64_t id) {
   std::unique_ptr<Request> request;
-  if (const size_t r = index_of(running_, id); r < running_.size())
+  if (const size_t r = running_index(id); r < running_.size())
     request = take_running(r);
   else if (const size_t w = index_of(waiting_, id); w < waiting_.size())
     request = take_waiting(w);

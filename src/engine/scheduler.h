@@ -84,6 +84,7 @@ class Scheduler {
   static int32_t whole_prompt_rows(const Request& request);
   bool admit_front(int32_t& budget);
   void preempt(size_t running_index);
+  size_t running_index(uint64_t id) const;  // running_count() when it does not run
   // Of running_[first..], the request whose pages cost least: lowest priority, then least to
   // compute again, then last in order.
   size_t victim(size_t first) const;

@@ -289,9 +289,8 @@ TEST_P(Identity, PreemptedAtRandom) {
   }
 }
 
-// Draws are to be the same under any schedule as well. They are not: the backend numbers them by
-// Window::forwards, which also counts the chunks of a prompt.
-TEST_P(Identity, DISABLED_SampledOverChunks) {
+// Draws are the same under any schedule as well: they are numbered by denoising forwards.
+TEST_P(Identity, SampledOverChunks) {
   ModelSetup s = setup();
   s.max_requests = 1;
   Outcome outcomes[2];

@@ -75,8 +75,7 @@ class PreemptingScheduler : public Scheduler {
 
   // False when the request does not run.
   bool preempt_request(uint64_t id) {
-    const std::vector<uint64_t> all = ids();  // the running ones first
-    const auto at = static_cast<size_t>(std::find(all.begin(), all.end(), id) - all.begin());
+    const size_t at = running_index(id);
     if (at >= running_count()) return false;
     preempt(at);
     return true;
