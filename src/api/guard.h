@@ -107,17 +107,30 @@ inline void check_array(const void* array, size_t stride, size_t capacity, const
         .with("option", "stride");
 }
 
-// The two-call pattern: *out_size is what there is; too small a buffer takes nothing.
+// A caller's buffer and where its size goes, with the names of both parameters.
 template <class T>
-diffulex_status copy_out(const T* data, size_t size, T* out, size_t capacity, size_t* out_size) {
-  required(out_size, "out size");
-  *out_size = size;
-  if (size > capacity) {
-    throw Error(DIFFULEX_E_BUFFER_TOO_SMALL, "the buffer holds " + std::to_string(capacity) + ", " +
+struct OutBuffer {
+  T* data;
+  size_t capacity;
+  const char* name;
+  size_t* size;
+  const char* size_name;
+};
+
+// The two-call pattern: *size is what there is; too small a buffer takes nothing.
+template <class T>
+diffulex_status copy_out(const T* data, size_t size, const OutBuffer<T>& out) {
+  required(out.size, out.size_name);
+  if (size > out.capacity) {
+    *out.size = size;
+    throw Error(DIFFULEX_E_BUFFER_TOO_SMALL, std::string(out.name) + " holds " +
+                                                 std::to_string(out.capacity) + ", " +
                                                  std::to_string(size) + " are needed")
+        .with("option", out.name)
         .with("bytes_needed", std::to_string(size * sizeof(T)));
   }
-  if (size > 0) std::memcpy(&required(out, "buffer"), data, size * sizeof(T));
+  if (size > 0) std::memcpy(&required(out.data, out.name), data, size * sizeof(T));
+  *out.size = size;
   return DIFFULEX_OK;
 }
 
