@@ -116,9 +116,9 @@ diffulex_status diffulex_detok_create(const diffulex_tokenizer* tokenizer, uint3
   return api::guard(error, [&] {
     check_flags(flags, DIFFULEX_TEXT_KEEP_SPECIAL);
     api::required(tokenizer, "tokenizer");
+    api::required(out, "out");
     const bool keep = (flags & DIFFULEX_TEXT_KEEP_SPECIAL) != 0;
-    api::required(out, "out") =
-        new diffulex_detok{diffulex::text::Detokenizer(tokenizer->tokenizer, keep)};
+    *out = new diffulex_detok{diffulex::text::Detokenizer(tokenizer->tokenizer, keep)};
     return DIFFULEX_OK;
   });
 }
