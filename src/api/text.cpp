@@ -37,7 +37,8 @@ extern "C" {
 diffulex_status diffulex_tokenizer_load(const char* model_dir, diffulex_tokenizer** out,
                                         diffulex_error** error) {
   return api::guard(error, [&] {
-    api::required(model_dir, "model_dir");
+    if (api::required(model_dir, "model_dir") == '\0')
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "model_dir is empty").with("option", "model_dir");
     api::required(out, "out");
     auto handle = std::make_unique<diffulex_tokenizer>();
     handle->tokenizer = Tokenizer::load(model_dir);
