@@ -61,8 +61,9 @@ Outcomes absurd_sizes() {
         "num_hidden_layers", "intermediate_size", "num_key_value_heads", "head_dim", "block_size"})
     for (const json& value : {json(0), json(-64), json(INT32_MAX), json(UINT64_MAX), json(1e300)})
       outcomes = outcomes + value_fails(key, value);
-  return outcomes + value_fails("block_size", 257) + value_fails("rope_theta", 0) +
-         value_fails("rope_theta", 1e300) + value_fails("rms_norm_eps", -1e-6);
+  return outcomes + value_fails("block_size", 257) + value_fails("hidden_size", (1 << 22) + 1) +
+         value_fails("rope_theta", 0) + value_fails("rope_theta", 1e300) +
+         value_fails("rms_norm_eps", -1e-6);
 }
 
 Outcomes odd_heads() {
