@@ -81,7 +81,26 @@ Outcomes stop_without_start() {
   return outcomes;
 }
 
-// Submits while another thread drains the engine; true when a submission was refused.
+// True when the submission was refused for another reason than a full queue: released requests
+// leave it with the next step only.
+bool submission_refused(Session& session, Outcomes* outcomes) {
+  const diffulex_token prompt[] = {1, 2, 3};
+  diffulex_request_id id = 0;
+  diffulex_error* error = nullptr;
+  const diffulex_status status =
+      diffulex_request_submit(session.engine, prompt, 3, nullptr, &id, &error);
+  if (status == DIFFULEX_OK) {
+    EXPECT_EQ(diffulex_request_release(session.engine, id), DIFFULEX_OK);
+    return false;
+  }
+  EXPECT_EQ(id, 0u);
+  Outcome outcome = outcome_of("stopped", status, error);
+  if (status == DIFFULEX_E_QUEUE_FULL) return false;
+  outcomes->push_back(std::move(outcome));
+  return true;
+}
+
+// Submits while another thread drains the engine; false when it was done too early.
 bool refused_while_draining(Session& session, Outcomes* outcomes) {
   EXPECT_EQ(diffulex_engine_start(session.engine, nullptr), DIFFULEX_OK);
   const auto params = params_of(400, DIFFULEX_REQUEST_IGNORE_EOS);
@@ -92,20 +111,7 @@ bool refused_while_draining(Session& session, Outcomes* outcomes) {
     stopped = true;
   });
   bool refused = false;
-  const std::vector<diffulex_token> prompt = {1, 2, 3};
-  while (!refused && !stopped) {
-    diffulex_request_id id = 0;
-    diffulex_error* error = nullptr;
-    const diffulex_status status =
-        diffulex_request_submit(session.engine, prompt.data(), prompt.size(), nullptr, &id, &error);
-    refused = status < 0;
-    if (refused) {
-      EXPECT_EQ(id, 0u);
-      outcomes->push_back(outcome_of("stopped", status, error));
-    } else {
-      EXPECT_EQ(diffulex_request_release(session.engine, id), DIFFULEX_OK);
-    }
-  }
+  while (!refused && !stopped) refused = submission_refused(session, outcomes);
   stopper.join();
   EXPECT_EQ(diffulex_request_release(session.engine, busy), DIFFULEX_OK);
   return refused;
