@@ -1,13 +1,30 @@
 #include "api/guard.h"
 
+#include <functional>
+
 namespace diffulex::api {
 namespace {
 
-// Given out when there is no memory for a real one; never freed.
-diffulex_error& out_of_memory() {
-  static diffulex_error error{
-      DIFFULEX_E_HOST_MEMORY, "out of memory", {}};  // short enough to need no allocation
-  return error;
+constexpr size_t kStatuses = 23;  // one more than the least status is below zero
+
+struct Spare {
+  diffulex_error errors[kStatuses];
+  Spare() {  // the text is short enough to need no allocation
+    for (size_t i = 0; i < kStatuses; ++i)
+      errors[i] = {-static_cast<diffulex_status>(i), "out of memory", {}};
+  }
+};
+
+// Given out when there is no memory for a real one, one for each status; never freed.
+Spare& spare() {
+  static Spare errors;
+  return errors;
+}
+
+bool is_spare(const diffulex_error* error) {
+  const std::less<> before;
+  const diffulex_error* const first = spare().errors;
+  return !before(error, first) && before(error, first + kStatuses);
 }
 
 }  // namespace
@@ -19,12 +36,12 @@ void set_error(diffulex_error** out, diffulex_status status, const char* message
     *out = new diffulex_error{status, message,
                               details != nullptr ? *details : std::vector<Error::Detail>{}};
   } catch (...) {
-    *out = &out_of_memory();
+    *out = &spare().errors[static_cast<size_t>(-status) % kStatuses];
   }
 }
 
 void free_error(diffulex_error* error) noexcept {
-  if (error != &out_of_memory()) delete error;
+  if (!is_spare(error)) delete error;
 }
 
 }  // namespace diffulex::api

@@ -13,6 +13,7 @@ namespace {
 // The text behind "key<blanks>:" in a /proc table, "" when it is not there.
 std::string proc_field(const char* path, const std::string& key) {
   std::ifstream in(path);
+  in.exceptions(std::ios::badbit);  // or a stream without memory looks like an empty one
   for (std::string line; std::getline(in, line);) {
     const size_t colon = line.find(':');
     if (colon == std::string::npos || line.compare(0, key.size(), key) != 0) continue;

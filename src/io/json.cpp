@@ -1,7 +1,6 @@
 #include "io/json.h"
 
 #include <nlohmann/json.hpp>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -18,64 +17,114 @@ using nlohmann::json;
   throw Error(rules.status, file_name(path) + ": " + what).with("path", path);
 }
 
-// Watches the parser's events for what a finished document no longer shows.
-class Watcher {
+// Builds a document from the parser's events, within the rules.
+class Builder {
  public:
-  Watcher(const std::string& path, const JsonRules& rules) : path_(path), rules_(rules) {}
+  Builder(json* root, const std::string& path, const JsonRules& rules)
+      : root_(root), path_(path), rules_(rules) {}
 
-  // depth counts the enclosing objects and arrays.
-  bool operator()(int depth, json::parse_event_t event, const json& value) {
-    const auto level = static_cast<size_t>(depth);
-    if (event == json::parse_event_t::object_start || event == json::parse_event_t::array_start) {
-      open(level);
-    } else if (event == json::parse_event_t::key && rules_.unique_keys) {
-      note_key(level, value.get_ref<const std::string&>());
-    }
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(json::number_integer_t value) { return add(value); }
+  bool number_unsigned(json::number_unsigned_t value) { return add(value); }
+  bool number_float(json::number_float_t value, const json::string_t&) { return add(value); }
+  bool string(json::string_t& value) { return add(std::move(value)); }
+  bool binary(json::binary_t&) { return false; }  // not in a text
+  bool start_object(size_t) { return open(json::value_t::object); }
+  bool end_object() { return close(); }
+  bool start_array(size_t) { return open(json::value_t::array); }
+  bool end_array() { return close(); }
+
+  bool key(json::string_t& name) {
+    auto& members = open_.back()->get_ref<json::object_t&>();
+    const auto [at, fresh] = members.try_emplace(name, nullptr);
+    if (!fresh && rules_.unique_keys) fail(path_, rules_, "key '" + name + "' appears twice");
+    member_ = &at->second;
     return true;
   }
 
+  bool parse_error(size_t, const std::string&, const json::exception& problem) {
+    fail(path_, rules_, std::string("not valid JSON: ") + problem.what());
+  }
+
  private:
-  void open(size_t level) {
-    if (level >= static_cast<size_t>(rules_.max_depth)) {
+  template <class Value>
+  bool add(Value&& value) {
+    *slot() = json(std::forward<Value>(value));
+    return true;
+  }
+
+  // Where the next value goes.
+  json* slot() {
+    if (open_.empty()) return root_;
+    if (open_.back()->is_object()) return member_;
+    auto& items = open_.back()->get_ref<json::array_t&>();
+    items.emplace_back(nullptr);
+    return &items.back();
+  }
+
+  bool open(json::value_t type) {
+    if (open_.size() >= static_cast<size_t>(rules_.max_depth))
       fail(path_, rules_, "nested deeper than " + std::to_string(rules_.max_depth) + " levels");
-    }
-    if (keys_.size() < level + 2) keys_.resize(level + 2);
-    keys_[level + 1].clear();
+    json* const at = slot();
+    *at = json(type);
+    open_.push_back(at);
+    return true;
   }
 
-  void note_key(size_t level, const std::string& key) {
-    if (!keys_[level].insert(key).second) {
-      fail(path_, rules_, "key '" + key + "' appears twice");
-    }
+  bool close() {
+    open_.pop_back();
+    return true;
   }
 
+  json* root_;
   const std::string& path_;
   const JsonRules& rules_;
-  std::vector<std::unordered_set<std::string>> keys_;  // seen so far, one set per open level
+  std::vector<json*> open_;  // enclosing objects and arrays; a parent does not grow meanwhile
+  json* member_ = nullptr;   // of the innermost object
 };
+
+// From the leaves up: a container without elements is destroyed without taking memory. No deeper
+// than the rules let documents be.
+void dismantle(json& value) noexcept {
+  if (value.is_object()) {
+    auto& members = value.get_ref<json::object_t&>();
+    for (auto& [name, member] : members) dismantle(member);
+    members.clear();
+  } else if (value.is_array()) {
+    auto& items = value.get_ref<json::array_t&>();
+    for (json& item : items) dismantle(item);
+    items.clear();
+  }
+}
 
 }  // namespace
 
-json parse_json(std::string_view text, const std::string& path, const JsonRules& rules) {
-  Watcher watcher(path, rules);
-  const json::parser_callback_t callback = [&watcher](int depth, json::parse_event_t event,
-                                                      const json& value) {
-    return watcher(depth, event, value);
-  };
-  try {
-    return json::parse(text.begin(), text.end(), callback);
-  } catch (const json::exception& problem) {
-    fail(path, rules, std::string("not valid JSON: ") + problem.what());
-  }
+JsonDocument::JsonDocument() : root_(std::make_unique<json>()) {}
+JsonDocument::~JsonDocument() {
+  if (root_ != nullptr) dismantle(*root_);
+}
+JsonDocument::JsonDocument(JsonDocument&& other) noexcept = default;
+JsonDocument& JsonDocument::operator=(JsonDocument&& other) noexcept {
+  root_.swap(other.root_);
+  return *this;
 }
 
-json parse_json_object(std::string_view text, const std::string& path, const JsonRules& rules) {
-  json document = parse_json(text, path, rules);
-  if (!document.is_object()) fail(path, rules, "not a JSON object");
+JsonDocument parse_json(std::string_view text, const std::string& path, const JsonRules& rules) {
+  JsonDocument document;
+  Builder builder(document.root_.get(), path, rules);
+  json::sax_parse(text.begin(), text.end(), &builder);
   return document;
 }
 
-json read_json_object(const std::string& path, const JsonRules& rules) {
+JsonDocument parse_json_object(std::string_view text, const std::string& path,
+                               const JsonRules& rules) {
+  JsonDocument document = parse_json(text, path, rules);
+  if (!document.root().is_object()) fail(path, rules, "not a JSON object");
+  return document;
+}
+
+JsonDocument read_json_object(const std::string& path, const JsonRules& rules) {
   const MappedFile file(path);
   return parse_json_object(file.text(), path, rules);
 }

@@ -177,7 +177,8 @@ std::string shape_text(std::span<const int64_t> shape) {
 std::vector<TensorEntry> SafetensorsFile::parse(std::span<const std::byte> file,
                                                 const std::string& path) {
   const std::string_view text = header_text(file, path);
-  const json header = parse_json_object(text, path, {.max_depth = kMaxHeaderDepth});
+  const JsonDocument document = parse_json_object(text, path, {.max_depth = kMaxHeaderDepth});
+  const json& header = document.root();
   const std::span<const std::byte> data = file.subspan(kLengthBytes + text.size());
   std::vector<TensorEntry> entries;
   entries.reserve(header.size());

@@ -30,11 +30,11 @@ const Family& supported_family(const ModelIdentity& identity, const std::string&
 
 ModelConfig read_model_config(const std::string& dir) {
   const std::string path = join_path(dir, "config.json");
-  const nlohmann::json document = read_json_object(path);
-  const ModelIdentity identity = identify(document);
+  const JsonDocument document = read_json_object(path);
+  const ModelIdentity identity = identify(document.root());
   ModelConfig model;
   model.family = &supported_family(identity, path);
-  ConfigReader config(document, path);
+  ConfigReader config(document.root(), path);
   config.refuse_values("quantization_config", "quantized checkpoints");
   model.arch = model.family->parse(config);
   config.check();

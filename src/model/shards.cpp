@@ -26,7 +26,8 @@ bool is_plain_name(const std::string& name) {
 }
 
 ShardMap read_index(const std::string& path) {
-  const json index = read_json_object(path);
+  const JsonDocument document = read_json_object(path);
+  const json& index = document.root();
   const auto map = index.find("weight_map");
   ProblemList problems;
   ShardMap shards;

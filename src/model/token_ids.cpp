@@ -75,8 +75,8 @@ class IdDeriver {
   void add_generation_eos() {
     const std::string path = join_path(dir_, "generation_config.json");
     if (!file_exists(path)) return;
-    const nlohmann::json document = read_json_object(path);
-    ConfigReader generation(document, path);
+    const JsonDocument document = read_json_object(path);
+    ConfigReader generation(document.root(), path);
     const std::vector<int64_t> ids = generation.token_list("eos_token_id");
     generation.check();
     for (const int64_t id : ids) add_eos(id, "generation_config.json");

@@ -40,7 +40,7 @@ class TokenizerFiles::Reader {
   Reader(const std::string& dir, TokenizerFiles* files) : dir_(dir), files_(*files) {}
 
   void read() {
-    if (open("added_tokens.json")) read_ids(document_, &files_.added_);
+    if (open("added_tokens.json")) read_ids(document_.root(), &files_.added_);
     if (open("tokenizer_config.json")) {
       read_specials(&files_.config_specials_);
       read_decoder();
@@ -50,7 +50,7 @@ class TokenizerFiles::Reader {
       read_tokenizer();
     } else if (open("vocab.json")) {
       files_.has_vocabulary_ = true;
-      read_ids(document_, &files_.vocabulary_);
+      read_ids(document_.root(), &files_.vocabulary_);
     }
   }
 
@@ -83,13 +83,13 @@ class TokenizerFiles::Reader {
   }
 
   void read_specials(TextTable* table) {
-    for (const auto& [key, token] : document_.items()) {
+    for (const auto& [key, token] : document_.root().items()) {
       if (key.ends_with("_token")) table->emplace(key, token_text(token));
     }
   }
 
   void read_decoder() {
-    const json* decoder = member(document_, "added_tokens_decoder");
+    const json* decoder = member(document_.root(), "added_tokens_decoder");
     if (decoder == nullptr) return;
     if (!decoder->is_object()) refuse("'added_tokens_decoder' is not an object");
     for (const auto& [key, token] : decoder->items()) {
@@ -105,7 +105,7 @@ class TokenizerFiles::Reader {
   }
 
   void read_tokenizer() {
-    const json* model = member(document_, "model");
+    const json* model = member(document_.root(), "model");
     const json* vocabulary =
         model != nullptr && model->is_object() ? member(*model, "vocab") : nullptr;
     if (vocabulary == nullptr || !vocabulary->is_structured()) refuse("there is no 'model.vocab'");
@@ -129,7 +129,7 @@ class TokenizerFiles::Reader {
   }
 
   void read_own_added() {
-    const json* tokens = member(document_, "added_tokens");
+    const json* tokens = member(document_.root(), "added_tokens");
     if (tokens == nullptr) return;
     if (!tokens->is_array()) refuse("'added_tokens' is not a list");
     for (const json& token : *tokens) {
@@ -143,7 +143,7 @@ class TokenizerFiles::Reader {
   const std::string& dir_;
   TokenizerFiles& files_;
   std::string path_;  // of document_
-  json document_;
+  JsonDocument document_;
 };
 
 TokenizerFiles TokenizerFiles::read(const std::string& dir) {

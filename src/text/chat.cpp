@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "io/json.h"
 
 namespace diffulex::text {
 namespace {
@@ -24,15 +25,21 @@ bool read_flag(const std::string& key, const json& value) {
       .with("option", key);
 }
 
+JsonDocument parse_options(std::string_view options_json) {
+  try {
+    return parse_json_object(options_json, "options_json");
+  } catch (const Error& error) {
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT,
+                "options_json must be a JSON object: " + std::string(error.what()))
+        .with("option", "options_json");
+  }
+}
+
 ChatOptions read_options(std::string_view options_json) {
   ChatOptions options;
   if (options_json.empty()) return options;
-  const json root = json::parse(options_json, nullptr, /*allow_exceptions=*/false);
-  if (!root.is_object()) {
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "options_json must be a JSON object")
-        .with("option", "options_json");
-  }
-  for (const auto& [key, value] : root.items()) {
+  const JsonDocument document = parse_options(options_json);
+  for (const auto& [key, value] : document.root().items()) {
     if (key == "add_generation_prompt") {
       options.add_generation_prompt = read_flag(key, value);
     } else if (key == "enable_thinking") {

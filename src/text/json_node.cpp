@@ -13,7 +13,7 @@ using nlohmann::json;
 
 struct JsonNode::File {
   std::string path;
-  json root;
+  JsonDocument document;
 };
 
 JsonNode JsonNode::load(const std::string& path) {
@@ -21,8 +21,8 @@ JsonNode JsonNode::load(const std::string& path) {
   rules.status = DIFFULEX_E_TOKENIZER;
   auto file = std::make_shared<File>();
   file->path = path;
-  file->root = read_json_object(path, rules);
-  const json* root = &file->root;
+  file->document = read_json_object(path, rules);
+  const json* root = &file->document.root();
   return JsonNode(std::move(file), root, "");
 }
 

@@ -14,7 +14,7 @@ using testing::expect_error;
 
 TEST(Json, ReadsObjects) {
   const auto document = parse_json_object(R"({"a": {"b": [1, {"b": 2}]}, "c": {"b": 3}})", "x");
-  EXPECT_EQ(document["a"]["b"][1]["b"], 2);
+  EXPECT_EQ(document.root()["a"]["b"][1]["b"], 2);
 }
 
 TEST(Json, RefusesWhatIsNotAnObject) {
@@ -49,7 +49,7 @@ TEST(Json, FailsWithTheStatusAsked) {
 TEST(Json, ReadsFiles) {
   const testing::TempDir dir;
   testing::write_file(dir / "a.json", "{\"a\": 1}");
-  EXPECT_EQ(read_json_object(dir / "a.json")["a"], 1);
+  EXPECT_EQ(read_json_object(dir / "a.json").root()["a"], 1);
   expect_error(DIFFULEX_E_IO, {"b.json"}, [&] { read_json_object(dir / "b.json"); });
 }
 

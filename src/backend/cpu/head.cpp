@@ -44,11 +44,9 @@ void Head::prepare(Matmul& matmul, std::span<const HeadRow> rows) {
     most = std::max(most, slots);
   }
   if (most == 0) return;
-  if (most > slots_) {
-    slots_ = most;
-    while (candidates_.size() < static_cast<size_t>(slots_) * static_cast<size_t>(config_.members))
-      candidates_.push_back(Candidates(config_.candidate_limit));
-  }
+  const auto lists = static_cast<size_t>(most) * static_cast<size_t>(config_.members);
+  while (candidates_.size() < lists) candidates_.push_back(Candidates(config_.candidate_limit));
+  slots_ = std::max(slots_, most);  // only now: the lists are there
   if (weights_->rows() > config_.candidate_limit) {
     matmul.prepare(*weights_, 1, false);
     if (exact_scores_.bytes() == 0)
