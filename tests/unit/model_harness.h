@@ -37,6 +37,8 @@ struct ModelSetup {
   bool prefix_caching = false;
   int threads = 1;
   int32_t kv_tokens = 0;  // size of the cache; 0 = room for everything
+  const char* strategy = "multi_bd";
+  const char* family = "sdar";  // whose accept rule; the weights are tiny-sdar's all the same
 };
 
 inline std::ostream& operator<<(std::ostream& out, const ModelSetup& s) {
@@ -44,7 +46,7 @@ inline std::ostream& operator<<(std::ostream& out, const ModelSetup& s) {
              << ", pages of " << s.page_size << ", " << s.max_requests << " requests, "
              << (s.smallest_batch ? "smallest" : "large") << " batch, caching "
              << (s.prefix_caching ? "on" : "off") << ", threads " << s.threads << ", kv tokens "
-             << s.kv_tokens;
+             << s.kv_tokens << ", " << s.strategy << " as " << s.family;
 }
 
 struct Job {
@@ -52,6 +54,7 @@ struct Job {
   std::vector<int32_t> prompt;
   int32_t max_tokens = kModelLen;
   float temperature = 0;
+  bool ignore_eos = false;
 };
 
 // What must not depend on the setup.
@@ -90,7 +93,8 @@ class ModelHarness {
  public:
   explicit ModelHarness(const ModelSetup& setup)
       : shape_(shape_of(setup)),
-        strategy_(find_strategy("multi_bd")),
+        strategy_(find_strategy(setup.strategy)),
+        sampler_(sampler_for(setup.family)),
         backend_(cpu::create(tiny_sdar().arch(), tiny_sdar().weights(),
                              backend_config(shape_, setup), nullptr)),
         cache_(strategy_.make_cache_manager(shape_)),
@@ -164,15 +168,15 @@ class ModelHarness {
     config.kv_pages = shape.kv_pages;
     config.weight_dtype = config.kv_dtype = setup.dtype;
     config.threads = setup.threads;
+    config.carry_rows = sampler_for(setup.family).shift;
     return config;
   }
 
   RequestSpec spec_of(const Job& job) const {
     const ArchSpec& arch = tiny_sdar().arch();
     RequestSpec spec;
-    spec.blocks =
-        strategy_.decision(arch, sampler_for(arch.family), shape_, OptionValues(strategy_.options));
-    for (const int32_t token : arch.eos_tokens)
+    spec.blocks = strategy_.decision(arch, sampler_, shape_, OptionValues(strategy_.options));
+    for (const int32_t token : job.ignore_eos ? std::vector<int32_t>() : arch.eos_tokens)
       spec.blocks.stop_tokens[spec.blocks.stop_count++] = token;
     spec.blocks.eos_count = spec.blocks.stop_count;
     const int32_t asked = static_cast<int32_t>(job.prompt.size()) + job.max_tokens;
@@ -207,6 +211,7 @@ class ModelHarness {
 
   EngineShape shape_;
   const Strategy& strategy_;
+  const SamplerRule& sampler_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCacheManager> cache_;
   std::unique_ptr<ModelRunner> runner_;
