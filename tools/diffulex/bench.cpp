@@ -1,5 +1,6 @@
 // diffulex bench: random prompts through a whole engine.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <memory>
@@ -7,6 +8,7 @@
 #include <random>
 
 #include "commands.h"
+#include "metrics.h"
 #include "session.h"
 #include "terminal.h"
 
@@ -53,8 +55,36 @@ uint32_t take_finished(const Session& session) {
   return finished;
 }
 
+// What each request got from a step: the difference to what it had.
+class Recorder {
+ public:
+  void note(const Session& session, const std::vector<diffulex_request_id>& ids, double seconds) {
+    StepRecord record{seconds, {}};
+    infos_.resize(ids.size());
+    for (size_t i = first_running_; i < ids.size(); ++i) {
+      const diffulex_request_info before = infos_[i], now = session.info(ids[i]);
+      infos_[i] = now;
+      if (now.steps == before.steps) continue;
+      const uint32_t rows = now.forwarded_tokens - before.forwarded_tokens;
+      const bool decoded = now.denoise_steps != before.denoise_steps || before.committed_len > 0;
+      record.shares.push_back(
+          {ids[i], decoded ? 0 : rows, now.committed_len - before.committed_len, decoded});
+    }
+    while (first_running_ < ids.size() && infos_[first_running_].state == DIFFULEX_REQ_FINISHED)
+      ++first_running_;
+    steps_.push_back(std::move(record));
+  }
+  RunMetrics metrics() const { return measure(steps_); }
+
+ private:
+  std::vector<diffulex_request_info> infos_;  // [ids] after the last step
+  std::vector<StepRecord> steps_;
+  size_t first_running_ = 0;
+};
+
 // Runs all requests, at most options.concurrency of them at a time; false: interrupted.
-bool run_requests(Session& session, const Options& options, std::vector<diffulex_request_id>& ids) {
+bool run_requests(Session& session, const Options& options, std::vector<diffulex_request_id>& ids,
+                  Recorder& recorder) {
   // Not the library's draws: the prompts of one seed are the same for every sampling.
   std::mt19937 rng(static_cast<uint32_t>(options.sampling.seed));
   const diffulex_engine_info info = session.engine_info();
@@ -73,7 +103,10 @@ bool run_requests(Session& session, const Options& options, std::vector<diffulex
       ids.push_back(id);
     }
     if (running == 0) return true;
+    const auto start = std::chrono::steady_clock::now();
     (void)session.step();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    recorder.note(session, ids, taken.count());
     running -= take_finished(session);
   }
   return false;
@@ -93,8 +126,8 @@ std::vector<diffulex_step_stats> read_steps(const Session& session) {
   return steps;
 }
 
-nlohmann::ordered_json summary(const Session& session,
-                               const std::vector<diffulex_request_id>& ids) {
+nlohmann::ordered_json summary(const Session& session, const std::vector<diffulex_request_id>& ids,
+                               const RunMetrics& metrics) {
   std::vector<double> first_commit, step_ms;
   uint64_t tokens = 0, forwards = 0, denoise = 0, begin = UINT64_MAX, end = 0;
   for (const diffulex_request_id id : ids) {
@@ -115,6 +148,11 @@ nlohmann::ordered_json summary(const Session& session,
           {"tokens", tokens},
           {"seconds", seconds},
           {"tokens_per_second", per(tokens, seconds)},
+          {"prefill_tokens_per_second", metrics.prefill_throughput},
+          {"decode_tokens_per_second", metrics.decode_throughput},
+          {"tokens_per_forward_of_a_request", metrics.tokens_per_forward},
+          {"first_token_ms_without_queue", metrics.first_token_seconds * 1e3},
+          {"later_token_ms", metrics.per_token_seconds * 1e3},
           {"tokens_per_forward", per(tokens, static_cast<double>(forwards))},
           {"tokens_per_denoising_forward", per(tokens, static_cast<double>(denoise))},
           {"steps", steps.size()},
@@ -129,13 +167,14 @@ int run(const Options& options) {
   engine.engine_set.emplace_back("step_log_capacity=1000000");
   Session session(engine);
   std::vector<diffulex_request_id> ids;
-  if (!run_requests(session, options, ids)) return kInterruptedExit;
-  const nlohmann::ordered_json result = summary(session, ids);
+  Recorder recorder;
+  if (!run_requests(session, options, ids, recorder)) return kInterruptedExit;
+  const nlohmann::ordered_json result = summary(session, ids, recorder.metrics());
   if (options.json) {
     std::printf("%s\n", result.dump(2).c_str());
   } else {
     for (const auto& [key, value] : result.items())
-      std::printf(value.is_number_float() ? "%-30s %.3f\n" : "%-30s %.0f\n", key.c_str(),
+      std::printf(value.is_number_float() ? "%-34s %.3f\n" : "%-34s %.0f\n", key.c_str(),
                   value.get<double>());
   }
   return 0;
