@@ -2,6 +2,7 @@
 
 #include <dnnl.h>
 
+#include "backend/cpu/team.h"
 #include "base/error.h"
 
 namespace diffulex::cpu {
@@ -33,6 +34,9 @@ void Matmul::prepare_tile(const PackedMatrix& w, bool last, int64_t rows, bool a
   const Key key{rows, width, cols, accumulate};
   if (kernels_.contains(key)) return;
 
+  // Some kernels keep the number of threads that there are when they are made, and would start as
+  // many inside of every member.
+  const SingleThreadedOpenMp single;
   const memory::data_type type =
       dtype_ == DType::kBF16 ? memory::data_type::bf16 : memory::data_type::f32;
   const memory::desc x({rows, cols}, type, memory::dims{cols, 1});
