@@ -16,11 +16,11 @@ TEST(EngineStuck, OneRequestPaysTheOthersGoOn) {
   EngineConfig config = resolve(asked);
   config.shape.kv_pages = 2;
   config.backend.kv_pages = 2;
-  const auto two_pages = static_cast<uint32_t>(2 * config.shape.page_size);
+  const auto three_pages = static_cast<uint32_t>(3 * config.shape.page_size);
   Engine engine(std::move(config), Log{}, nullptr);
   const std::vector<diffulex_token> prompt = {5, 6, 7};
   std::vector<std::shared_ptr<RequestRecord>> records;
-  for (const uint32_t max_tokens : {two_pages, 8u}) {
+  for (const uint32_t max_tokens : {three_pages, 8u}) {
     diffulex_request_params params;
     diffulex_request_params_init(&params, sizeof(params));
     params.max_tokens = max_tokens;

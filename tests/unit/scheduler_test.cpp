@@ -73,6 +73,20 @@ TEST(Scheduler, TheCheapestRequestGivesItsPagesUp) {
   }
 }
 
+// Of equal priority, and not the last one in order.
+TEST(Scheduler, TheLeastToComputeAgainPays) {
+  StepHarness h(small_shape(4, 1, 4, 11, 3), sure);
+  add(h, 8, 40, 2);
+  Request* shorter = add(h, 8, 30);
+  Request* longer = add(h, 16, 30);
+  while (h.preemptions == 0) ASSERT_TRUE(h.step());
+  EXPECT_EQ(shorter->preemptions, 1u);
+  EXPECT_EQ(longer->preemptions, 0u);
+  while (h.step()) {
+  }
+  EXPECT_EQ(h.finished.size(), 3u);
+}
+
 TEST(Scheduler, DeadlinesFindRunningAndWaitingRequests) {
   StepHarness h(small_shape(4, 1, 4, 16, 1), sure);
   const uint64_t running = add(h, 4, 40, 0, 20)->id;
