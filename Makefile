@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test mutants bench lint install test-gpu asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu fuzz-schedule asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -30,6 +30,13 @@ bench: release
 	@build/release/bench/diffulex_bench_host
 	@build/release/bench/diffulex_bench_cpu 0.6b 1.7b
 	@build/release/tools/diffulex/diffulex bench -m $(MODEL) --buffer-blocks 4
+
+# Random schedules over a scripted backend, far beyond those of `make test`. FROM names the first world.
+REQUESTS ?= 1000000
+FROM     ?= 1000000000
+fuzz-schedule: release
+	@DIFFULEX_FUZZ_REQUESTS=$(REQUESTS) DIFFULEX_FUZZ_SEED=$(FROM) \
+	  build/release/tests/diffulex_unit_tests --gtest_filter='ScheduleFuzz.*'
 
 lint: release
 	@scripts/setup --lint

@@ -364,7 +364,8 @@ typedef struct diffulex_request_params {
   uint32_t max_tokens;      /* output tokens; 0 = 512 */
   uint64_t seed;      /* of all draws of this request; the same seed gives the same draws under any
                          schedule */
-  uint32_t max_steps; /* forwards; 0 = no limit */
+  uint32_t max_steps; /* forwards over its blocks; those that only compute its prompt do not count;
+                         0 = no limit */
   uint32_t max_repetition_run; /* so many equal output tokens in a row end the request, 2 and more;
                                   0 = no limit */
   int32_t priority;     /* higher is served earlier, -1000..1000: one level is a head start of 256

@@ -48,10 +48,15 @@ constexpr struct {
     {DIFFULEX_E_PEER, "DIFFULEX_E_PEER"},
 };
 
+[[noreturn]] void no_such_index(size_t index, size_t count, const char* what) {
+  throw Error(DIFFULEX_E_NOT_FOUND, "index " + std::to_string(index) + " is behind the last of " +
+                                        std::to_string(count) + " " + what)
+      .with("option", "index");
+}
+
 diffulex_status give_option(std::span<const OptionSpec> specs, size_t index,
                             diffulex_option_info* out) {
-  if (index >= specs.size())
-    throw Error(DIFFULEX_E_NOT_FOUND, "there are " + std::to_string(specs.size()) + " options");
+  if (index >= specs.size()) no_such_index(index, specs.size(), "options");
   const OptionSpec& spec = specs[index];
   diffulex_option_info info{};
   info.type = static_cast<int32_t>(spec.type);
@@ -120,7 +125,7 @@ size_t diffulex_device_count(void) { return 1; }
 diffulex_status diffulex_device_get(size_t index, diffulex_device_info* out,
                                     diffulex_error** error) {
   return diffulex::api::guard(error, [&] {
-    if (index != 0) throw Error(DIFFULEX_E_NOT_FOUND, "there is 1 device");
+    if (index >= diffulex_device_count()) no_such_index(index, diffulex_device_count(), "devices");
     static const std::string name = diffulex::processor_name();
     diffulex_device_info info{};
     info.usable = 1;

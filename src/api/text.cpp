@@ -25,6 +25,11 @@ std::span<const int32_t> tokens_of(const diffulex_token* tokens, size_t count) {
   return {tokens, count};
 }
 
+diffulex_status copy_text(const std::string& from, char* text, size_t capacity, size_t* out_size) {
+  return api::copy_out(from.data(), from.size(),
+                       api::OutBuffer<char>{text, capacity, "text", out_size, "out_size"});
+}
+
 }  // namespace
 
 extern "C" {
@@ -32,7 +37,8 @@ extern "C" {
 diffulex_status diffulex_tokenizer_load(const char* model_dir, diffulex_tokenizer** out,
                                         diffulex_error** error) {
   return api::guard(error, [&] {
-    api::required(model_dir, "model_dir");
+    if (api::required(model_dir, "model_dir") == '\0')
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "model_dir is empty").with("option", "model_dir");
     api::required(out, "out");
     auto handle = std::make_unique<diffulex_tokenizer>();
     handle->tokenizer = Tokenizer::load(model_dir);
@@ -69,7 +75,9 @@ diffulex_status diffulex_tokenizer_encode(const diffulex_tokenizer* tokenizer, c
     const bool parse = (flags & DIFFULEX_TEXT_PARSE_SPECIAL) != 0;
     const std::vector<int32_t> ids =
         tokenizer_of(tokenizer).encode(std::string_view(text, size), parse);
-    return api::copy_out(ids.data(), ids.size(), tokens, capacity, out_count);
+    return api::copy_out(
+        ids.data(), ids.size(),
+        api::OutBuffer<diffulex_token>{tokens, capacity, "tokens", out_count, "out_count"});
   });
 }
 
@@ -81,7 +89,7 @@ diffulex_status diffulex_tokenizer_decode(const diffulex_tokenizer* tokenizer,
     check_flags(flags, DIFFULEX_TEXT_KEEP_SPECIAL);
     const bool keep = (flags & DIFFULEX_TEXT_KEEP_SPECIAL) != 0;
     const std::string decoded = tokenizer_of(tokenizer).decode(tokens_of(tokens, count), keep);
-    return api::copy_out(decoded.data(), decoded.size(), text, capacity, out_size);
+    return copy_text(decoded, text, capacity, out_size);
   });
 }
 
@@ -100,7 +108,7 @@ diffulex_status diffulex_tokenizer_render_chat(const diffulex_tokenizer* tokeniz
     }
     const std::string prompt = diffulex::text::render_chatml(
         tokenizer_of(tokenizer), list, options_json != nullptr ? options_json : "");
-    return api::copy_out(prompt.data(), prompt.size(), text, capacity, out_size);
+    return copy_text(prompt, text, capacity, out_size);
   });
 }
 
@@ -109,9 +117,9 @@ diffulex_status diffulex_detok_create(const diffulex_tokenizer* tokenizer, uint3
   return api::guard(error, [&] {
     check_flags(flags, DIFFULEX_TEXT_KEEP_SPECIAL);
     api::required(tokenizer, "tokenizer");
+    api::required(out, "out");
     const bool keep = (flags & DIFFULEX_TEXT_KEEP_SPECIAL) != 0;
-    api::required(out, "out") =
-        new diffulex_detok{diffulex::text::Detokenizer(tokenizer->tokenizer, keep)};
+    *out = new diffulex_detok{diffulex::text::Detokenizer(tokenizer->tokenizer, keep)};
     return DIFFULEX_OK;
   });
 }
@@ -123,8 +131,7 @@ diffulex_status diffulex_detok_push(diffulex_detok* detok, const diffulex_token*
     diffulex::text::Detokenizer next =
         api::required(detok, "detok").detokenizer;  // a push that does not fit takes nothing
     const std::string piece = next.push(tokens_of(tokens, count));
-    const diffulex_status status =
-        api::copy_out(piece.data(), piece.size(), text, capacity, out_size);
+    const diffulex_status status = copy_text(piece, text, capacity, out_size);
     detok->detokenizer = std::move(next);
     return status;
   });
@@ -135,8 +142,7 @@ diffulex_status diffulex_detok_flush(diffulex_detok* detok, char* text, size_t c
   return api::guard(error, [&] {
     diffulex::text::Detokenizer next = api::required(detok, "detok").detokenizer;
     const std::string piece = next.flush();
-    const diffulex_status status =
-        api::copy_out(piece.data(), piece.size(), text, capacity, out_size);
+    const diffulex_status status = copy_text(piece, text, capacity, out_size);
     detok->detokenizer = std::move(next);
     return status;
   });

@@ -181,7 +181,7 @@ DIFFULEX_HD inline void advance(const MultiBlockParams& p, Window& w, int32_t* t
     w.finish = w.stop_index < p.eos_count ? kEos : kStopToken;
   } else if (w.committed_end >= w.limit) {
     w.finish = w.limit_reason;
-  } else if (w.max_forwards > 0 && w.forwards >= w.max_forwards) {
+  } else if (w.max_forwards > 0 && w.window_forwards >= w.max_forwards) {
     w.finish = kMaxSteps;
     commit_filled_prefix(p, w, tokens);
   }
@@ -207,6 +207,7 @@ DIFFULEX_HD inline void multi_block_step(const MultiBlockParams& p, Window& w, i
     gate_open = next_gate;
   }
   ++w.forwards;
+  ++w.window_forwards;
   w.denoise_forwards += any_active ? 1 : 0;
   advance(p, w, tokens, stored_blocks);
   if (fault) w.finish = kSamplerFault;

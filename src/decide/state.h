@@ -56,15 +56,16 @@ struct Window {
   int32_t first_stop;  // lowest position that holds a stop token, -1 = none so far (tentative until
                        // its block commits)
   int32_t stop_index;  // which of MultiBlockParams::stop_tokens that is
-  int32_t forwards;    // forwards the request took part in
+  int32_t forwards;    // forwards the request took part in, whatever was computed
   int32_t denoise_forwards;  // those with at least one ACTIVE block
-  int32_t max_forwards;      // 0 = no limit
+  int32_t max_forwards;      // limit on window_forwards; 0 = none
   int32_t finish;            // FinishReason
   int32_t committed_end;     // positions [P, committed_end) are final
   int32_t revealed;          // masks filled by the last forward
   int32_t run_token;         // the last final output token
   int32_t run_length;        // how many final output tokens end with it, all equal
-  int32_t reserved;
+  int32_t window_forwards;  // forwards that covered the window: their number does not depend on how
+                            // prompts are cut and rebuilt
   BlockState blocks[kMaxBufferBlocks];
 };
 

@@ -271,10 +271,16 @@ bool Engine::step() {
     undo_schedule();
     throw;
   } catch (const Error& error) {
-    if (error.status() == DIFFULEX_E_DEVICE_FAULT)
-      fail(error.status(), error.what());
-    else
-      fail_step(error.status(), error.what());
+    switch (error.status()) {
+      case DIFFULEX_E_HOST_MEMORY:
+        undo_schedule();
+        break;
+      case DIFFULEX_E_DEVICE_FAULT:
+        fail(error.status(), error.what());
+        break;
+      default:
+        fail_step(error.status(), error.what());
+    }
     throw;
   } catch (const std::exception& error) {
     fail_step(DIFFULEX_E_INTERNAL, error.what());

@@ -10,6 +10,8 @@
 
 namespace diffulex {
 
+inline constexpr int kMaxBlockSize = 256;  // as far as the engine option of that name goes
+
 // Per-layer facts. Kept per layer because later families differ between layers (sliding windows,
 // head sizes).
 struct LayerSpec {

@@ -17,7 +17,7 @@ namespace diffulex {
 class ConfigReader {
  public:
   // Sizes above this are typing errors; the limit keeps later products inside 64 bits.
-  static constexpr int kMaxSize = 1 << 24;
+  static constexpr int kMaxSize = 1 << 22;
 
   ConfigReader(const nlohmann::json& config, std::string path);
 

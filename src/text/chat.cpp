@@ -29,7 +29,7 @@ ChatOptions read_options(std::string_view options_json) {
   if (options_json.empty()) return options;
   const json root = json::parse(options_json, nullptr, /*allow_exceptions=*/false);
   if (!root.is_object()) {
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "chat options must be a JSON object")
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "options_json must be a JSON object")
         .with("option", "options_json");
   }
   for (const auto& [key, value] : root.items()) {
@@ -54,13 +54,13 @@ void require_token(const Tokenizer& tokenizer, std::string_view token, std::stri
 
 void check_messages(std::span<const Message> messages) {
   if (messages.empty()) {
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "a conversation needs a message")
-        .with("option", "messages");
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "messages is empty").with("option", "messages");
   }
   for (size_t i = 0; i < messages.size(); ++i) {
     if (messages[i].role.empty()) {
-      throw Error(DIFFULEX_E_INVALID_ARGUMENT, "message " + std::to_string(i) + " has no role")
-          .with("option", "role");
+      throw Error(DIFFULEX_E_INVALID_ARGUMENT,
+                  "messages.role is empty in message " + std::to_string(i))
+          .with("option", "messages.role");
     }
   }
 }

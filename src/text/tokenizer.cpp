@@ -272,7 +272,8 @@ int32_t Tokenizer::role_token(const RoleSpec& role) const {
 
 std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special) const {
   if (text.size() >= static_cast<size_t>(std::numeric_limits<int32_t>::max())) {
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "text must be shorter than 2 GiB");
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "text must be shorter than 2 GiB")
+        .with("option", "text");
   }
   std::string repaired;
   if (!is_valid_utf8(text)) {
@@ -297,8 +298,10 @@ std::string Tokenizer::decode(std::span<const int32_t> tokens, bool keep_special
 
 void Tokenizer::append_bytes(int32_t id, bool keep_special, std::string& out) const {
   if (!tokens_.contains(id)) {
-    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "token " + std::to_string(id) + " is not in [0, " +
-                                                 std::to_string(vocab_size()) + ")");
+    throw Error(DIFFULEX_E_INVALID_ARGUMENT, "tokens holds id " + std::to_string(id) +
+                                                 ", which is not in [0, " +
+                                                 std::to_string(vocab_size()) + ")")
+        .with("option", "tokens");
   }
   if (keep_special || !tokens_.special(id)) out += tokens_.bytes(id);
 }

@@ -2,6 +2,7 @@
 // backend.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -71,7 +72,9 @@ struct StepHarness {
     const Schedule& schedule = scheduler->schedule();
     preemptions += schedule.preempted.size();
     if (schedule.rows.empty()) return !schedule.preempted.empty();
+    if (on_schedule) on_schedule(schedule);
     runner->run(steps++, schedule);
+    if (on_result) on_result(schedule);
     scheduler->settle(finished);
     return true;
   }
@@ -83,6 +86,7 @@ struct StepHarness {
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<ModelRunner> runner;
   std::vector<std::unique_ptr<Request>> finished;
+  std::function<void(const Schedule&)> on_schedule, on_result;  // before and after each forward
   uint64_t steps = 0, last_id = 0, preemptions = 0;
 };
 

@@ -29,6 +29,15 @@ uint64_t weight_file_bytes(const std::filesystem::path& dir) {
   return bytes;
 }
 
+Facts requirements_of(const char* strategy) {
+  Facts list = Facts::array();
+  diffulex_requirement info{};
+  info.struct_size = sizeof(info);
+  for (size_t i = 0; diffulex_strategy_requirement(strategy, i, &info, nullptr) == DIFFULEX_OK; ++i)
+    list.push_back({{"option", info.option}, {"value", info.value}, {"reason", info.reason}});
+  return list;
+}
+
 }  // namespace
 
 Facts build_facts() { return Facts::parse(diffulex_build_info()); }
@@ -61,6 +70,7 @@ Facts strategy_facts() {
   for (size_t i = 0; const char* name = diffulex_strategy_name(i); ++i)
     out.push_back({{"name", name},
                    {"summary", diffulex_strategy_summary(name)},
+                   {"requires", requirements_of(name)},
                    {"options", options_of([name](size_t k, diffulex_option_info* info) {
                       return diffulex_strategy_option(name, k, info, nullptr);
                     })}});

@@ -43,6 +43,9 @@ void print_strategies(const Facts& strategies) {
   for (const Facts& strategy : strategies) {
     std::printf("\nstrategy %s: %s\n", text_of(strategy["name"]).c_str(),
                 text_of(strategy["summary"]).c_str());
+    for (const Facts& r : strategy["requires"])
+      std::printf("  requires %s = %s: %s\n", text_of(r["option"]).c_str(),
+                  text_of(r["value"]).c_str(), text_of(r["reason"]).c_str());
     print_options(strategy["options"]);
   }
 }
@@ -99,6 +102,9 @@ void print_options_markdown() {
   for (const Facts& strategy : strategy_facts()) {
     std::printf("\n### `%s`\n\n%s.\n", text_of(strategy["name"]).c_str(),
                 text_of(strategy["summary"]).c_str());
+    for (const Facts& r : strategy["requires"])
+      std::printf("\nRequires `%s` = %s: %s.\n", cell(r["option"]).c_str(),
+                  cell(r["value"]).c_str(), cell(r["reason"]).c_str());
     print_table(strategy["options"]);
   }
 }

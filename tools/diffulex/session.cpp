@@ -67,10 +67,24 @@ void SamplingOptions::add_to(CLI::App& app) {
   app.add_option("--temperature", temperature, "0 = greedy")->capture_default_str();
   app.add_option("--top-k", top_k, "keep the k most probable tokens; 0 = off");
   app.add_option("--top-p", top_p, "keep the most probable tokens up to this mass; 0 = off");
+  app.add_option("--min-p", min_p,
+                 "drop tokens less probable than this share of the most probable one; 0 = off");
+  app.add_option("--repetition-penalty", repetition_penalty,
+                 "divides the logits of tokens that were said already; 0 = off");
+  app.add_option("--logit-bias", bias, "token id and what is added to its logit; repeatable")
+      ->allow_extra_args(false);
   app.add_option("--seed", seed, "of all random draws")->capture_default_str();
+  app.add_option("--stop", stop, "text that ends the output; repeatable")->allow_extra_args(false);
+  app.add_option("--max-steps", max_steps, "forwards over its blocks; 0 = no limit");
+  app.add_option("--deadline-ms", deadline_ms, "ends the output after this time; 0 = none");
+  app.add_option("--priority", priority, "higher is served earlier")->capture_default_str();
 }
 
 diffulex_request_params SamplingOptions::params() const {
+  stop_views_.clear();
+  bias_views_.clear();
+  for (const std::string& s : stop) stop_views_.push_back(s.c_str());
+  for (const auto& [token, value] : bias) bias_views_.push_back({token, value});
   diffulex_request_params params;
   diffulex_request_params_init(&params, sizeof(params));
   params.temperature = temperature;
@@ -78,6 +92,15 @@ diffulex_request_params SamplingOptions::params() const {
   params.top_p = top_p;
   params.seed = seed;
   params.max_tokens = max_tokens;
+  params.min_p = min_p;
+  params.repetition_penalty = repetition_penalty;
+  params.max_steps = max_steps;
+  params.deadline_ms = deadline_ms;
+  params.priority = priority;
+  params.stop_strings = stop_views_.data();
+  params.stop_string_count = stop_views_.size();
+  params.logit_bias = bias_views_.data();
+  params.logit_bias_count = bias_views_.size();
   return params;
 }
 

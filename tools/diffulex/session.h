@@ -22,13 +22,19 @@ struct EngineOptions {
 };
 
 struct SamplingOptions {
-  float temperature = 0, top_p = 0;
-  int top_k = 0;
+  float temperature = 0, top_p = 0, min_p = 0, repetition_penalty = 0;
+  int top_k = 0, priority = 0;
   uint64_t seed = 0;
-  uint32_t max_tokens = 512;
+  uint32_t max_tokens = 512, max_steps = 0, deadline_ms = 0;
+  std::vector<std::string> stop;
+  std::vector<std::pair<int32_t, float>> bias;  // token id, bias
 
   void add_to(CLI::App& app);
-  diffulex_request_params params() const;
+  diffulex_request_params params() const;  // views this object; the next call replaces them
+
+ private:
+  mutable std::vector<const char*> stop_views_;
+  mutable std::vector<diffulex_logit_bias> bias_views_;
 };
 
 // The config of some options; strings and arrays live as long as this object.

@@ -4,9 +4,7 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <string>
-
-#include "base/error.h"
+#include <new>
 
 namespace diffulex::cpu {
 
@@ -19,9 +17,7 @@ Buffer::Buffer(size_t bytes) : bytes_(bytes) {
   const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
   const size_t rounded = static_cast<size_t>(round_up(static_cast<int64_t>(bytes), 64));
   void* p = nullptr;
-  if (posix_memalign(&p, alignment, rounded) != 0)
-    throw Error(DIFFULEX_E_HOST_MEMORY, "host memory ran out")
-        .with("bytes_needed", std::to_string(bytes));
+  if (posix_memalign(&p, alignment, rounded) != 0) throw std::bad_alloc();
   if (alignment == kHugePage) madvise(p, rounded, MADV_HUGEPAGE);  // advice only: failure is fine
   data_.reset(static_cast<std::byte*>(p));
 }
