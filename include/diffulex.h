@@ -297,9 +297,10 @@ typedef struct diffulex_engine_config {
   uint32_t max_batched_tokens; /* rows of one forward; 0 = default */
   uint32_t max_model_len;      /* prompt and output of one request, tokens; 0 = the checkpoint's, as
                                   memory allows */
-  uint32_t max_queue;          /* requests that wait; 0 = default */
-  uint32_t event_mask;         /* DIFFULEX_EVENT_* bits to deliver; 0 = all but REVISION */
-  uint64_t kv_bytes;           /* memory of the KV cache; 0 = default */
+  uint32_t max_queue;  /* requests that wait, those that ended since the last step included; 0 =
+                          default */
+  uint32_t event_mask; /* DIFFULEX_EVENT_* bits to deliver; 0 = all but REVISION */
+  uint64_t kv_bytes;   /* memory of the KV cache; 0 = default */
   diffulex_progress_fn progress; /* NULL: none */
   void* progress_user_data;
   diffulex_log_fn log; /* NULL: silent */
@@ -573,9 +574,9 @@ DIFFULEX_API diffulex_status diffulex_error_status(const diffulex_error* error);
 /* One sentence that names the field, file or tensor. Lives until the error is freed; "" for NULL.
  * @thread S */
 DIFFULEX_API const char* diffulex_error_message(const diffulex_error* error);
-/* A detail by key ("option", "contradicts", "allowed", "path", "tensor", "device", "bytes_needed",
- * "bytes_free"),
- * NULL when there is none. Lives until the error is freed. @thread S */
+/* A detail by key: "option" (field, parameter or option), "contradicts" (the other one), "allowed",
+ * "path", "tensor", "key" (of config.json), "device", "bytes_needed", "bytes_free". NULL when there
+ * is none. Lives until the error is freed. @thread S */
 DIFFULEX_API const char* diffulex_error_detail(const diffulex_error* error, const char* key);
 /* Frees an error; NULL is fine. @thread S */
 DIFFULEX_API void diffulex_error_free(diffulex_error* error);

@@ -65,7 +65,7 @@ diffulex_status diffulex_cache_list(const diffulex_engine* engine, diffulex_cach
       if (count > capacity)
         throw Error(DIFFULEX_E_BUFFER_TOO_SMALL, "entries holds " + std::to_string(capacity) +
                                                      ", " + std::to_string(count) + " are needed")
-            .with("option", "capacity");
+            .with("option", "entries");
       size_t at = 0;
       for (diffulex::PageId page = 0; page < cache.total_pages(); ++page)
         if (cache.findable(page)) api::write_element(entries, stride, at++, entry_of(cache, page));
@@ -86,7 +86,9 @@ diffulex_status diffulex_cache_pin(diffulex_engine* engine, const diffulex_token
       const int32_t keep = cache.pages_for(e.config().shape.max_model_len);
       return cache.pin(prefix, root_of(salt), keep, &positions);
     });
-    if (pin == 0) throw Error(DIFFULEX_E_NOT_FOUND, "the cache holds no page of these tokens");
+    if (pin == 0)
+      throw Error(DIFFULEX_E_NOT_FOUND, "the cache holds no page of these tokens")
+          .with("option", "tokens");
     *out_pin = pin;
     if (out_pinned != nullptr) *out_pinned = static_cast<size_t>(positions);
     return DIFFULEX_OK;
@@ -97,7 +99,8 @@ diffulex_status diffulex_cache_unpin(diffulex_engine* engine, uint64_t pin,
                                      diffulex_error** error) {
   return api::guard(error, [&] {
     if (!engine_of(engine).with_cache([&](KvCacheManager& cache) { return cache.unpin(pin); }))
-      throw Error(DIFFULEX_E_NOT_FOUND, "there is no pin " + std::to_string(pin));
+      throw Error(DIFFULEX_E_NOT_FOUND, "there is no pin " + std::to_string(pin))
+          .with("option", "pin");
     return DIFFULEX_OK;
   });
 }

@@ -162,9 +162,7 @@ diffulex_status diffulex_strategy_requirement(const char* strategy, size_t index
   return diffulex::api::guard(error, [&] {
     diffulex::api::required(strategy, "strategy");
     const auto all = diffulex::find_strategy(strategy).requirements;
-    if (index >= all.size())
-      throw Error(DIFFULEX_E_NOT_FOUND,
-                  "there are " + std::to_string(all.size()) + " requirements");
+    if (index >= all.size()) no_such_index(index, all.size(), "requirements");
     diffulex_requirement requirement{};
     requirement.option = all[index].option;
     requirement.value = all[index].value;

@@ -18,21 +18,30 @@ diffulex::Engine& engine_of(const diffulex_engine* engine) {
 std::shared_ptr<RequestRecord> record_of(const diffulex_engine* engine, diffulex_request_id id) {
   std::shared_ptr<RequestRecord> record = engine_of(engine).find(id);
   if (record == nullptr)
-    throw Error(DIFFULEX_E_NOT_FOUND, "there is no request " + std::to_string(id));
+    throw Error(DIFFULEX_E_NOT_FOUND, "there is no request " + std::to_string(id))
+        .with("option", "request");
   return record;
+}
+
+Error no_tokenizer(const diffulex::Engine& engine, const char* instead) {
+  const std::string& dir = engine.config().tokenizer_dir;
+  return Error(DIFFULEX_E_TOKENIZER, dir + " has no tokenizer; " + instead).with("path", dir);
 }
 
 // Copies [offset, end) of what there is; S_END when the request has finished and this was the rest.
 template <class T>
 diffulex_status copy_from(const T* data, size_t size, size_t offset, bool finished, T* out,
-                          size_t capacity, size_t* out_count) {
+                          const char* out_name, size_t capacity, size_t* out_count,
+                          const char* count_name) {
+  api::required(out_count, count_name);
+  if (capacity > 0) api::required(out, out_name);
   if (offset > size)
     throw Error(DIFFULEX_E_INVALID_ARGUMENT,
                 "offset " + std::to_string(offset) + " is behind the end " + std::to_string(size))
         .with("option", "offset");
   const size_t count = std::min(capacity, size - offset);
-  if (count > 0) std::memcpy(&api::required(out, "buffer"), data + offset, count * sizeof(T));
-  api::required(out_count, "out count") = count;
+  if (count > 0) std::memcpy(out, data + offset, count * sizeof(T));
+  *out_count = count;
   return finished && offset + count == size ? DIFFULEX_S_END : DIFFULEX_OK;
 }
 
@@ -87,9 +96,7 @@ diffulex_status diffulex_request_submit_text(diffulex_engine* engine, const char
     diffulex::Engine& e = engine_of(engine);
     api::required(out, "out");
     if (size > 0) api::required(text, "text");
-    if (e.tokenizer() == nullptr)
-      throw Error(DIFFULEX_E_TOKENIZER, "the model has no tokenizer; submit token ids")
-          .with("path", e.config().tokenizer_dir);
+    if (e.tokenizer() == nullptr) throw no_tokenizer(e, "submit token ids");
     const std::vector<int32_t> tokens = e.tokenizer()->encode(std::string_view(text, size), true);
     *out = e.submit(api::make_spec(e.config(), tokens, params));
     return DIFFULEX_OK;
@@ -131,7 +138,7 @@ diffulex_status diffulex_request_read_tokens(const diffulex_engine* engine,
     const std::lock_guard lock(record->mutex);
     const bool finished = record->info.state == DIFFULEX_REQ_FINISHED;
     return copy_from(record->output.data(), record->output.size(), offset, finished, tokens,
-                     capacity, out_count);
+                     "tokens", capacity, out_count, "out_count");
   });
 }
 
@@ -142,12 +149,12 @@ diffulex_status diffulex_request_read_text(const diffulex_engine* engine,
   return api::guard(error, [&] {
     const auto record = record_of(engine, request);
     const std::lock_guard lock(record->mutex);
-    if (record->detokenizer == nullptr)
-      throw Error(DIFFULEX_E_TOKENIZER, "the model has no tokenizer; read token ids");
+    if (record->detokenizer == nullptr) throw no_tokenizer(engine_of(engine), "read token ids");
     update_text(*record);
     const bool finished = record->info.state == DIFFULEX_REQ_FINISHED;
     const size_t size = std::min(record->text.size(), record->text_end);
-    return copy_from(record->text.data(), size, offset, finished, text, capacity, out_size);
+    return copy_from(record->text.data(), size, offset, finished, text, "text", capacity, out_size,
+                     "out_size");
   });
 }
 

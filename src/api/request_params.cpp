@@ -6,6 +6,7 @@
 #include "api/guard.h"
 #include "base/error.h"
 #include "base/system.h"
+#include "text/utf8.h"
 
 namespace diffulex::api {
 namespace {
@@ -87,8 +88,8 @@ std::vector<std::string> stop_strings_of(const diffulex_request_params& p) {
     const char* const s = p.stop_strings[i];
     if (s == nullptr || *s == '\0')
       invalid("stop_strings", "is empty at index " + std::to_string(i));
-    if ((static_cast<unsigned char>(*s) & 0xC0) == 0x80)
-      invalid("stop_strings", "begins inside a character at index " + std::to_string(i));
+    if (!text::is_valid_utf8(s))
+      invalid("stop_strings", "is not UTF-8 at index " + std::to_string(i));
     strings.emplace_back(s);
   }
   return strings;

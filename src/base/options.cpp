@@ -100,10 +100,6 @@ void OptionValues::set(std::string_view owner, std::string_view key, std::string
   slot = Value{std::string(value), number, true};
 }
 
-void OptionValues::set_int(std::string_view owner, std::string_view key, int64_t value) {
-  set(owner, key, std::to_string(value));
-}
-
 bool OptionValues::require(std::string_view owner, std::string_view key, std::string_view value,
                            std::string_view reason) {
   Value& slot = values_[index_of(key)];

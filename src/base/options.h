@@ -36,7 +36,6 @@ class OptionValues {
   // or set twice to different values within one source). owner names the table in messages, e.g.
   // "engine" or "strategy 'multi_bd'".
   void set(std::string_view owner, std::string_view key, std::string_view value);
-  void set_int(std::string_view owner, std::string_view key, int64_t value);
   // Gives an option that nobody set the value it must have; true when that is not its default.
   // Throws Error(DIFFULEX_E_INVALID_ARGUMENT) naming both sides when it was set to another one.
   bool require(std::string_view owner, std::string_view key, std::string_view value,

@@ -98,9 +98,10 @@ uint64_t KvCacheManager::pin(std::span<const int32_t> tokens, const ChainLink& r
   if (pin.pages.empty()) return 0;
   const int32_t left = total_pages() - pinned_pages_ - fresh;
   if (left < keep)
-    throw Error(DIFFULEX_E_HOST_MEMORY,
-                "pinning " + std::to_string(fresh) + " more pages leaves " + std::to_string(left) +
-                    "; a request of max_model_len needs " + std::to_string(keep))
+    throw Error(DIFFULEX_E_HOST_MEMORY, "pinning " + std::to_string(fresh) + " more pages leaves " +
+                                            std::to_string(left) +
+                                            "; a request of max_model_len needs " +
+                                            std::to_string(keep) + ": raise kv_bytes")
         .with("option", "kv_bytes");
   pins_.push_back(std::move(pin));
   for (const PageId page : pins_.back().pages) {

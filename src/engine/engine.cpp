@@ -1,5 +1,6 @@
 #include "engine/engine.h"
 
+#include <algorithm>
 #include <chrono>
 #include <system_error>
 
@@ -46,12 +47,12 @@ LoadProgress throttle(const ProgressFn& fn) {
   };
 }
 
-// The tokenizer of a directory; null when the directory has none at all.
-std::shared_ptr<const text::Tokenizer> load_tokenizer(const std::string& dir, const Log& log) {
+// Null when the model's directory has no tokenizer at all. One that was asked for must be there.
+std::shared_ptr<const text::Tokenizer> load_tokenizer(const EngineConfig& config, const Log& log) {
   try {
-    return text::Tokenizer::load(dir);
+    return text::Tokenizer::load(config.tokenizer_dir);
   } catch (const Error& error) {
-    if (error.status() != DIFFULEX_E_IO) throw;
+    if (error.status() != DIFFULEX_E_IO || config.tokenizer_dir != config.model_dir) throw;
     log.write(DIFFULEX_LOG_WARN, "loader", "no tokenizer: " + error.message());
     return nullptr;
   }
@@ -103,7 +104,9 @@ void Engine::load(const ProgressFn& progress) {
   for (const std::string& warning : checkpoint->warnings())
     log_.write(DIFFULEX_LOG_WARN, "loader", warning);
   for (const std::string& note : config_.notes) log_.write(DIFFULEX_LOG_INFO, "engine", note);
-  tokenizer_ = load_tokenizer(config_.tokenizer_dir, log_);
+  tokenizer_ = load_tokenizer(config_, log_);
+  if (tokenizer_ != nullptr)  // what is chosen can be decoded
+    config_.arch.token_count = std::min(config_.arch.token_count, tokenizer_->vocab_size());
   backend_ = config_.make_backend(config_.arch, checkpoint->weights(), config_.backend,
                                   throttle(progress));
   kernels_ = backend_->kernels();
@@ -233,8 +236,11 @@ void Engine::end_request(std::unique_ptr<Request> request) {
 void Engine::look_for_stop_strings(Request& request) noexcept {
   try {
     end_at_stop_string(request);
-  } catch (const std::exception&) {
+  } catch (const std::bad_alloc&) {
     request.window.finish = decide::kOutOfMemory;
+  } catch (const std::exception& error) {
+    say(DIFFULEX_LOG_ERROR, error.what(), request.id);
+    request.window.finish = decide::kSamplerFault;
   }
 }
 

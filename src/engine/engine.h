@@ -98,7 +98,7 @@ class Engine {
   void thread_loop();
   void abort_all();
 
-  const EngineConfig config_;
+  EngineConfig config_;  // immutable once loaded
   const Log log_;
   std::shared_ptr<const text::Tokenizer> tokenizer_;
   std::string kernels_;

@@ -16,6 +16,10 @@ constexpr int64_t kDefaultPageSize = 32;
 constexpr int64_t kDefaultSequences = 4;    // full-length sequences that the default cache holds
 constexpr uint64_t kDefaultCacheShare = 4;  // at most this part of the free memory
 
+constexpr uint32_t kAllEvents = DIFFULEX_EVENT_STARTED | DIFFULEX_EVENT_COMMIT |
+                                DIFFULEX_EVENT_REVISION | DIFFULEX_EVENT_PREEMPTED |
+                                DIFFULEX_EVENT_FINISHED | DIFFULEX_EVENT_ENGINE_FAULT;
+
 constexpr OptionSpec kEngineOptions[] = {
     {"block_size", OptionType::kInt, "", "1..256",
      "tokens of a diffusion block; default: the checkpoint's", 1, 256},
@@ -65,7 +69,7 @@ OptionValues gather_options(const diffulex_engine_config& config) {
       {"max_model_len", config.max_model_len}, {"max_queue", config.max_queue},
       {"kv_bytes", config.kv_bytes},           {"step_log_capacity", config.step_log_capacity}};
   for (const auto& field : fields)
-    if (field.value != 0) values.set_int("engine", field.key, static_cast<int64_t>(field.value));
+    if (field.value != 0) values.set("engine", field.key, std::to_string(field.value));
   for (size_t i = 0; i < config.engine_option_count; ++i)
     values.set("engine", config.engine_options[i].key, config.engine_options[i].value);
   return values;
@@ -139,6 +143,9 @@ void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_d
     invalid("max_model_len", "max_model_len " + std::to_string(length) +
                                  " exceeds the checkpoint's " + std::to_string(arch.max_positions) +
                                  " positions");
+  if (length < 2)
+    invalid("max_model_len", "max_model_len " + std::to_string(length) +
+                                 " leaves no room for a prompt and an output");
   const int64_t one = (length + ps - 1) / ps;
   int64_t pages = 0;
   if (options.is_set("kv_bytes")) {
@@ -190,7 +197,13 @@ DType kv_dtype(diffulex_dtype asked, DType weights) {
 void check_fields(const diffulex_engine_config& config) {
   if (config.model_dir == nullptr || *config.model_dir == '\0')
     invalid("model_dir", "model_dir is not set");
+  if (config.tokenizer_dir != nullptr && *config.tokenizer_dir == '\0')
+    invalid("tokenizer_dir", "tokenizer_dir is empty; NULL stands for model_dir");
   if (config.flags != 0) invalid("flags", "flags must be 0");
+  if (config.event_mask != 0 && (config.event_mask & kAllEvents) == 0)
+    invalid("event_mask", "event_mask has no bit that is a DIFFULEX_EVENT_*");
+  if (config.log_level < DIFFULEX_LOG_TRACE || config.log_level > DIFFULEX_LOG_OFF)
+    invalid("log_level", "log_level " + std::to_string(config.log_level) + " is no DIFFULEX_LOG_*");
   if (config.devices != nullptr && std::string_view(config.devices) != "cpu")
     throw Error(DIFFULEX_E_DEVICE_UNAVAILABLE, "device '" + std::string(config.devices) +
                                                    "' is not available; this build runs on: cpu")

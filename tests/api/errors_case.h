@@ -29,8 +29,8 @@ using Cases = std::map<std::string, Case>;  // by the name of the row
 inline Outcome outcome_of(std::string culprit, diffulex_status status, diffulex_error* error) {
   Outcome outcome{status, false, std::move(culprit), diffulex_error_message(error), {}};
   EXPECT_EQ(diffulex_error_status(error), status);
-  for (const char* key :
-       {"option", "allowed", "path", "tensor", "key", "device", "bytes_needed", "bytes_free"})
+  for (const char* key : {"option", "contradicts", "allowed", "path", "tensor", "key", "device",
+                          "bytes_needed", "bytes_free"})
     if (const char* value = diffulex_error_detail(error, key)) outcome.details[key] = value;
   diffulex_error_free(error);
   return outcome;
@@ -75,6 +75,8 @@ void add_request_cases(Cases* cases);
 void add_read_cases(Cases* cases);
 void add_null_cases(Cases* cases);
 void add_state_cases(Cases* cases);
+void add_sampling_cases(Cases* cases);
+void add_cache_cases(Cases* cases);
 void add_text_cases(Cases* cases);
 void add_model_config_cases(Cases* cases);
 void add_safetensors_cases(Cases* cases);

@@ -145,6 +145,29 @@ void add_config_cases(Cases* cases) {
   c["model-len-too-long"] = [] {
     return config_fails([](auto& config) { config.max_model_len = 4096; });
   };
+  c["model-len-too-short"] = [] {
+    return config_fails([](auto& config) { config.max_model_len = 1; });
+  };
+  c["event-mask"] = [] { return config_fails([](auto& config) { config.event_mask = 1u << 20; }); };
+  c["log-level"] = [] {
+    return config_fails([](auto& config) { config.log_level = 77; }) +
+           config_fails([](auto& config) { config.log_level = -1; });
+  };
+  c["tokenizer-dir-empty"] = [] {
+    return config_fails([](auto& config) { config.tokenizer_dir = ""; });
+  };
+  c["tokenizer-dir-missing"] = [] {
+    return Outcomes{create_fails(model_dir(), "nowhere/tokenizer.json",
+                                 [](auto& config) { config.tokenizer_dir = "/nowhere"; })};
+  };
+  c["strategy-requirement"] = [] {
+    const diffulex_kv option{"prefix_caching", "true"};
+    return config_fails([&](auto& config) {
+      config.strategy = "d2f";
+      config.engine_options = &option;
+      config.engine_option_count = 1;
+    });
+  };
   c["cache-below-a-page"] = [] {
     return config_fails([](auto& config) { config.kv_bytes = 100; });
   };

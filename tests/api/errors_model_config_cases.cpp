@@ -152,6 +152,7 @@ void add_model_config_cases(Cases* cases) {
   c["config-key-mistyped"] = mistyped_keys;
   c["config-size"] = absurd_sizes;
   c["config-heads"] = odd_heads;
+  c["head-size"] = [] { return value_fails("head_dim", 8) + value_fails("head_dim", 1 << 12); };
   c["config-mask"] = bad_mask;
   c["generation-config"] = bad_generation_config;
   c["architecture-unknown"] = unknown_architecture;

@@ -148,14 +148,15 @@ void add_request_cases(Cases* cases) {
   c["top-k"] = [] { return field_fails(&P::top_k, {-1, INT32_MIN}); };
   c["min-p"] = [] { return field_fails(&P::min_p, {-0.1f, 1.1f, kNan}); };
   c["request-flags"] = [] { return field_fails(&P::flags, {8u, 1u << 31}); };
-  c["reserved"] = [] { return field_fails(&P::reserved0, {1u}); };
   c["repetition-run"] = [] { return field_fails(&P::max_repetition_run, {1u, UINT32_MAX}); };
   c["priority"] = [] { return field_fails(&P::priority, {-1001, 1001, INT32_MIN}); };
   c["stop-tokens-range"] = [] { return bad_stop_tokens({-1}) + bad_stop_tokens({5, 1024}); };
   c["stop-tokens-many"] = [] { return bad_stop_tokens(std::vector<diffulex_token>(17, 3)); };
   c["stop-tokens-null"] = [] { return field_fails(&P::stop_token_count, {size_t{1}}); };
   c["stop-string-empty"] = [] { return bad_stop_string(""); };
-  c["stop-string-cut"] = [] { return bad_stop_string("\xA9"); };
+  c["stop-string-utf8"] = [] {
+    return bad_stop_string("\xA9") + bad_stop_string("a\xC3") + bad_stop_string("\xFF");
+  };
   c["stop-strings-null"] = [] {
     return bad_stop_string(nullptr) + field_fails(&P::stop_string_count, {size_t{1}});
   };

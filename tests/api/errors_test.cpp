@@ -13,9 +13,10 @@ namespace {
 
 Cases all_cases() {
   Cases cases;
-  for (auto* add : {add_config_cases, add_struct_cases, add_request_cases, add_read_cases,
-                    add_null_cases, add_state_cases, add_text_cases, add_model_config_cases,
-                    add_safetensors_cases, add_shard_cases, add_tokenizer_cases})
+  for (auto* add :
+       {add_config_cases, add_struct_cases, add_request_cases, add_read_cases, add_null_cases,
+        add_sampling_cases, add_cache_cases, add_state_cases, add_text_cases,
+        add_model_config_cases, add_safetensors_cases, add_shard_cases, add_tokenizer_cases})
     add(&cases);
   return cases;
 }

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdio>
 
 #include "terminal.h"
@@ -33,6 +34,19 @@ int32_t on_progress(const diffulex_progress* progress, void* user_data) {
 std::string key_value(const std::string& text) {  // says what is wrong with it, "" = nothing
   const size_t equals = text.find('=');
   return equals == std::string::npos || equals == 0 ? "'" + text + "' is not key=value" : "";
+}
+
+bool parse_bias(const std::string& text, diffulex_logit_bias* out) {
+  const char* const end = text.data() + text.size();
+  const auto id = std::from_chars(text.data(), end, out->token);
+  if (id.ec != std::errc() || id.ptr == end || *id.ptr != '=') return false;
+  const auto value = std::from_chars(id.ptr + 1, end, out->bias);
+  return value.ec == std::errc() && value.ptr == end;
+}
+
+std::string is_bias(const std::string& text) {  // says what is wrong with it, "" = nothing
+  diffulex_logit_bias unused{};
+  return parse_bias(text, &unused) ? "" : "'" + text + "' is not a token id=bias";
 }
 
 diffulex_dtype dtype_of(const std::string& name) {
@@ -71,7 +85,8 @@ void SamplingOptions::add_to(CLI::App& app) {
                  "drop tokens less probable than this share of the most probable one; 0 = off");
   app.add_option("--repetition-penalty", repetition_penalty,
                  "divides the logits of tokens that were said already; 0 = off");
-  app.add_option("--logit-bias", bias, "token id and what is added to its logit; repeatable")
+  app.add_option("--logit-bias", bias, "token id=what is added to its logit; repeatable")
+      ->check(is_bias)
       ->allow_extra_args(false);
   app.add_option("--seed", seed, "of all random draws")->capture_default_str();
   app.add_option("--stop", stop, "text that ends the output; repeatable")->allow_extra_args(false);
@@ -84,7 +99,11 @@ diffulex_request_params SamplingOptions::params() const {
   stop_views_.clear();
   bias_views_.clear();
   for (const std::string& s : stop) stop_views_.push_back(s.c_str());
-  for (const auto& [token, value] : bias) bias_views_.push_back({token, value});
+  for (const std::string& item : bias) {
+    diffulex_logit_bias parsed{};
+    parse_bias(item, &parsed);
+    bias_views_.push_back(parsed);
+  }
   diffulex_request_params params;
   diffulex_request_params_init(&params, sizeof(params));
   params.temperature = temperature;

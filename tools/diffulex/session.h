@@ -27,7 +27,7 @@ struct SamplingOptions {
   uint64_t seed = 0;
   uint32_t max_tokens = 512, max_steps = 0, deadline_ms = 0;
   std::vector<std::string> stop;
-  std::vector<std::pair<int32_t, float>> bias;  // token id, bias
+  std::vector<std::string> bias;  // "token id=bias"
 
   void add_to(CLI::App& app);
   diffulex_request_params params() const;  // views this object; the next call replaces them

@@ -25,7 +25,8 @@ class Reporter {
   void done(const WeightView& view) {
     done_ += view.bytes();
     if (progress_ && !progress_(done_, total_, view.name))
-      throw Error(DIFFULEX_E_CANCELLED, "the load was cancelled").with("tensor", view.name);
+      throw Error(DIFFULEX_E_CANCELLED, "the progress callback cancelled the load")
+          .with("tensor", view.name);
   }
 
  private:
