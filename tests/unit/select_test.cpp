@@ -30,8 +30,7 @@ Pick select(std::vector<float> logits, const SamplerParams& s, int32_t position 
                         ? decide::uniform(decide::row_draw(s, position, step, t).v[0])
                         : -1.0f;
     tiles.emplace_back();
-    cpu::reduce_tile(l, width, first, s.temperature, s.flags, u,
-                     &tiles.back());
+    cpu::reduce_tile(l, width, first, s.temperature, s.flags, u, &tiles.back());
     lists[t % 2].add(l, width, first);
   }
   const int count = static_cast<int>(tiles.size());
