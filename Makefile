@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test bench lint install test-gpu fuzz-schedule asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu fuzz-schedule asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -21,6 +21,10 @@ demo: setup
 
 test: release
 	@ctest --preset release
+
+# Brings every corrected defect back, one by one, and expects the tests to notice.
+mutants: setup
+	@JOBS=$(JOBS) scripts/mutants
 
 bench: release
 	@build/release/bench/diffulex_bench_host

@@ -213,6 +213,37 @@ TEST(Engine, LimitsCountOutputTokens) {
   }
 }
 
+// One token per forward: as slow as decoding gets, and still nothing ends it but its limit.
+TEST(Engine, SlowRequestsAreNotCutShort) {
+  Session session({}, {{"accept_threshold", "1"}});
+  ASSERT_NE(session.engine, nullptr);
+  const auto params = params_of(40, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id id = session.submit({1021, 304, 198, 500, 400}, &params);
+  while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) {
+    const auto tokens = session.tokens(id);  // never those that are still to come
+    EXPECT_EQ(std::count(tokens.begin(), tokens.end(), 1023), 0);
+  }
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_MAX_TOKENS);
+  EXPECT_EQ(session.tokens(id).size(), 40u);
+  EXPECT_EQ(session.info(id).denoise_steps, 40u);
+}
+
+// Whatever the cache's size, it holds one request of max_model_len.
+TEST(Engine, TheCacheHoldsTheLongestRequest) {
+  Session session(Options{{"kv_bytes", "1048576"}});
+  ASSERT_NE(session.engine, nullptr);
+  diffulex_engine_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(diffulex_engine_get_info(session.engine, &info, nullptr), DIFFULEX_OK);
+  ASSERT_LT(info.max_model_len, 2048u);
+  const auto params = params_of(2000, DIFFULEX_REQUEST_IGNORE_EOS);
+  const diffulex_request_id id =
+      session.submit(std::vector<diffulex_token>(info.max_model_len - 20, 5), &params);
+  session.run();
+  EXPECT_EQ(session.info(id).finish, DIFFULEX_FINISH_CONTEXT);
+  EXPECT_EQ(session.tokens(id).size(), 20u);
+}
+
 // A stop string may begin in one token and end in another, and in one block or another.
 TEST(Engine, StopStringsEndTheText) {
   for (const int buffer : {1, 4}) {
@@ -480,6 +511,39 @@ TEST(Engine, AbortKeepsWhatWasCommitted) {
   info.struct_size = sizeof(info);
   EXPECT_EQ(diffulex_request_get_info(session.engine, id, &info, nullptr), DIFFULEX_E_NOT_FOUND);
   EXPECT_NE(session.submit_text(question(session)), id);  // ids are never used again
+}
+
+TEST(Engine, AbortTellsAFinalEvent) {
+  Session session;
+  ASSERT_NE(session.engine, nullptr);
+  const diffulex_request_id id = session.submit_text(question(session));
+  ASSERT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_OK);
+  session.events();
+  EXPECT_EQ(diffulex_request_abort(session.engine, id), DIFFULEX_OK);
+  EXPECT_EQ(diffulex_engine_step(session.engine, nullptr), DIFFULEX_S_IDLE);
+  const auto events = session.events();
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].type, DIFFULEX_EVENT_FINISHED);
+  EXPECT_EQ(events[0].request, id);
+  EXPECT_EQ(events[0].finish, DIFFULEX_FINISH_ABORTED);
+}
+
+// Masks are no output, rows of a window no prompt, and a wait in the queue is a wait.
+TEST(Engine, CountersSayWhatHappened) {
+  Session session(Options{{"buffer_blocks", "4"}, {"max_requests", "1"}},
+                  {{"accept_threshold", "0.9"}});
+  ASSERT_NE(session.engine, nullptr);
+  const auto params = params_of(100, DIFFULEX_REQUEST_NO_CACHE);
+  const diffulex_request_id first = session.submit_text(question(session), &params);
+  const diffulex_request_id second = session.submit_text(question(session), &params);
+  session.run();
+  const auto stats = session.stats();
+  EXPECT_EQ(stats.committed_tokens, 2 * session.tokens(first).size());
+  EXPECT_EQ(stats.prefill_tokens, uint64_t{2} * (session.info(first).prompt_len / 8 * 8));
+  EXPECT_EQ(stats.forwarded_tokens,
+            session.info(first).forwarded_tokens + session.info(second).forwarded_tokens);
+  EXPECT_LE(session.info(second).queued_ns, session.info(first).first_commit_ns);
+  EXPECT_LE(session.info(first).end_ns, session.info(second).prefill_ns);
 }
 
 TEST(Engine, ThreadModeServesManyThreads) {

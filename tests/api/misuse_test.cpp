@@ -43,6 +43,11 @@ TEST(Misuse, EngineConfig) {
   EXPECT_EQ(create([](auto& c) { c.buffer_blocks = 33; }).option, "buffer_blocks");
   EXPECT_EQ(create([](auto& c) { c.max_model_len = 4096; }).option, "max_model_len");
   EXPECT_EQ(create([](auto& c) { c.kv_bytes = 100; }).option, "kv_bytes");
+  EXPECT_EQ(create([](auto& c) {
+              c.max_model_len = 2048;
+              c.kv_bytes = 1 << 20;  // holds less than one such request
+            }).option,
+            "kv_bytes");
   EXPECT_EQ(create([](auto& c) { c.struct_size = 3; }).status, DIFFULEX_E_ABI_MISMATCH);
   EXPECT_EQ(create([](auto& c) {
               c.max_requests = 16;
@@ -54,6 +59,7 @@ TEST(Misuse, EngineConfig) {
 
 TEST(Misuse, EngineOptions) {
   EXPECT_EQ(with_option("page_sise", "8").status, DIFFULEX_E_UNKNOWN_OPTION);
+  EXPECT_EQ(with_option("kv_layout", "paged").status, DIFFULEX_E_UNKNOWN_OPTION);  // there is one
   EXPECT_EQ(with_option("page_size", "eight").status, DIFFULEX_E_INVALID_ARGUMENT);
   EXPECT_EQ(with_option("page_size", "8.5").status, DIFFULEX_E_INVALID_ARGUMENT);
   EXPECT_EQ(with_option("max_requests", "0").option, "max_requests");

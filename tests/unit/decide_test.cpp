@@ -10,6 +10,7 @@
 #include "decide/multi_block.h"
 #include "decide/philox.h"
 #include "decide/visibility.h"
+#include "strategy/strategy.h"
 #include "strategy/templates/multi_block/multi_block.h"
 
 namespace diffulex {
@@ -55,6 +56,39 @@ TEST(Thresholds, CountsEqualDoubleComparisons) {
                   static_cast<double>(f) / b >= t / 100.0);
 }
 
+// What an engine or a request asks for is what its requests decide with.
+TEST(Decision, FollowsTheOptions) {
+  ArchSpec arch;
+  arch.mask_token = 7;
+  arch.accept_threshold = 0.95f;
+  EngineShape shape;
+  shape.block_size = 8;
+  shape.buffer_blocks = 2;
+  const auto decision = [&](const char* key, const char* value) {
+    OptionValues options(find_strategy("multi_bd").options);
+    if (key != nullptr) options.set("test", key, value);
+    return multi_block::decision(arch, sampler_for("sdar"), shape, options);
+  };
+  EXPECT_EQ(decision(nullptr, nullptr).accept_threshold, 0.95f);  // the family's own
+  EXPECT_EQ(decision("accept_threshold", "0.5").accept_threshold, 0.5f);
+  EXPECT_EQ(decision(nullptr, nullptr).add_block_fill, 1);
+  EXPECT_EQ(decision("add_block_threshold", "0.5").add_block_fill, 4);
+  EXPECT_EQ(decision("semi_complete_threshold", "0.5").semi_fill, 4);
+  // Reached with the last token of a block, not never.
+  EXPECT_EQ(decision("token_stability_threshold", "0.2").add_block_fill, 8);
+}
+
+TEST(Decision, ThresholdsAreShares) {
+  for (const Strategy* strategy : strategies())
+    for (const OptionSpec& spec : strategy->options) {
+      if (spec.type != OptionType::kFloat) continue;
+      OptionValues options(strategy->options);
+      for (const char* bad : {"-0.01", "1.01", "nan"})
+        EXPECT_THROW(options.set("test", spec.key, bad), Error) << spec.key << " " << bad;
+      EXPECT_NO_THROW(options.set("test", spec.key, "1"));
+    }
+}
+
 // Final output tokens count, the prompt's do not, and a stop token in front of the run's end wins.
 TEST(Repetition, RunsOfFinalOutputTokensEndTheRequest) {
   decide::MultiBlockParams p = params(4, 1, 0.5f);
@@ -81,6 +115,21 @@ TEST(Repetition, RunsOfFinalOutputTokensEndTheRequest) {
   EXPECT_EQ(w.finish, decide::kEos);
   EXPECT_EQ(decode({5, 5, 5, 6}, &w), 3);
   EXPECT_EQ(w.finish, decide::kRepetition);
+}
+
+// The masks behind the filled positions are no run of equal tokens.
+TEST(Repetition, MasksAreNoTokens) {
+  decide::MultiBlockParams p = params(4, 2, 0.5f);
+  p.max_repetition_run = 2;
+  decide::Window w = window(p, 0, 8);
+  w.valid = 2;
+  w.blocks[0].status = w.blocks[1].status = decide::kActive;
+  std::vector<int32_t> tokens(8, p.mask_token);
+  std::vector<Pick> picks(8, Pick{3, 0.1f, 0});
+  picks[0].confidence = 0.9f;
+  decide::multi_block_step(p, w, tokens.data(), picks.data(), 0);
+  EXPECT_EQ(w.blocks[0].masks, 3);
+  EXPECT_EQ(w.finish, decide::kRunning);
 }
 
 // The selection example: confidences .985, .552, .961, .312 for tokens 2, 3, 4, 5.
@@ -180,6 +229,23 @@ TEST(MultiBlock, ARowWithoutAFiniteLogitFailsTheRequest) {
   EXPECT_EQ(w.finish, decide::kSamplerFault);
 }
 
+TEST(MultiBlock, AnEndTokenGoesBeforeALimitReachedWithIt) {
+  auto p = params(4, 1, .9f);
+  const std::vector<Pick> picks = {{1, .99f, 0}, {6, .99f, 0}, {2, .99f, 0}, {3, .99f, 0}};
+  for (const int limit : {2, 3, 4}) {
+    for (const int max_forwards : {0, 1}) {
+      auto w = window(p, 0, limit);
+      w.max_forwards = max_forwards;
+      w.valid = 1;
+      w.blocks[0].status = decide::kActive;
+      std::vector<int32_t> tokens(4, 7);
+      decide::multi_block_step(p, w, tokens.data(), picks.data(), 0);
+      EXPECT_EQ(w.finish, decide::kEos);
+      EXPECT_EQ(w.committed_end, 2);
+    }
+  }
+}
+
 TEST(MultiBlock, NothingOpensBehindAnEndTokenOrTheLimit) {
   const auto p = params(4, 4, .9f);
   auto w = window(p, 0, 8);
@@ -218,8 +284,7 @@ TEST(Visibility, RangesEqualThePairwiseRules) {
     const int32_t padded = (prompt + g - 1) / g * g;
     decide::AttentionRule rule{static_cast<int32_t>(rng() % 5), g, prompt, padded,
                                static_cast<int32_t>(rng() % 2)};
-    const int32_t context =
-        rule.mode == decide::kPrefixFull ? 0 : static_cast<int32_t>(rng() % 8) * g;
+    const int32_t context = static_cast<int32_t>(rng() % 8) * g;
     const int32_t end = context + g * (1 + static_cast<int32_t>(rng() % 12));
     const int32_t sliding = rng() % 3 == 0 ? 1 + static_cast<int32_t>(rng() % 20) : 0;
     for (int32_t a = context; a < end; ++a) {

@@ -73,6 +73,20 @@ TEST(Scheduler, TheCheapestRequestGivesItsPagesUp) {
   }
 }
 
+// Of equal priority, and not the last one in order.
+TEST(Scheduler, TheLeastToComputeAgainPays) {
+  StepHarness h(small_shape(4, 1, 4, 11, 3), sure);
+  add(h, 8, 40, 2);
+  Request* shorter = add(h, 8, 30);
+  Request* longer = add(h, 16, 30);
+  while (h.preemptions == 0) ASSERT_TRUE(h.step());
+  EXPECT_EQ(shorter->preemptions, 1u);
+  EXPECT_EQ(longer->preemptions, 0u);
+  while (h.step()) {
+  }
+  EXPECT_EQ(h.finished.size(), 3u);
+}
+
 TEST(Scheduler, DeadlinesFindRunningAndWaitingRequests) {
   StepHarness h(small_shape(4, 1, 4, 16, 1), sure);
   const uint64_t running = add(h, 4, 40, 0, 20)->id;
@@ -102,6 +116,72 @@ TEST(Scheduler, FinishedRequestsLeaveNoDeadlineBehind) {
   while (h.step()) {
   }
   EXPECT_EQ(h.scheduler->remove_late(UINT64_MAX), nullptr);
+}
+
+// Chunks of whole blocks, as many as the rows of a step allow, and the same output in the end.
+TEST(Scheduler, APromptLongerThanABatchIsComputedInChunks) {
+  EngineShape shape = small_shape(4, 1, 4, 16, 1);
+  shape.max_batched_tokens = 10;  // no multiple of a block
+  StepHarness h(shape, sure);
+  Request* r = add(h, 30, 6);
+  for (const int32_t context : {0, 8, 16, 24}) {
+    ASSERT_TRUE(h.step());
+    EXPECT_EQ(h.backend.rows[0].context_len, context);
+    EXPECT_EQ(h.backend.rows[0].store_len, context < 24 ? 8 : 4);
+  }
+  EXPECT_TRUE(r->prefilled());
+  while (h.step()) {
+  }
+  ASSERT_EQ(h.finished.size(), 1u);
+  EXPECT_EQ(output_of(*r), (std::vector<int32_t>{30, 31, 32, 33, 34, 35}));
+}
+
+TEST(Scheduler, DecodingGoesOnBesideALongPrompt) {
+  EngineShape shape = small_shape(4, 1, 4, 32, 2);
+  shape.max_batched_tokens = 12;
+  StepHarness h(shape, sure);
+  Request* decoding = add(h, 4, 30);
+  ASSERT_TRUE(h.step());
+  ASSERT_TRUE(decoding->prefilled());
+  Request* prompt = add(h, 40, 4);
+  int steps = 0;
+  for (; !prompt->prefilled() && steps < 20; ++steps) {
+    const int32_t before = decoding->window.forwards;
+    ASSERT_TRUE(h.step());
+    EXPECT_EQ(decoding->window.forwards, before + 1);
+  }
+  EXPECT_EQ(steps, 5);
+}
+
+// Equal prompts that are computed in one step compute their own pages; a later one finds them.
+TEST(Scheduler, PagesAreSharedOnceTheyAreWritten) {
+  StepHarness h(small_shape(4, 1, 8, 32, 3), sure);
+  const auto submit = [&] { return h.add(make_spec(h.shape, prompt_of(20, 100), 8)); };
+  Request* first = submit();
+  Request* second = submit();
+  ASSERT_TRUE(h.step());
+  EXPECT_EQ(first->prefix_hits, 0);
+  EXPECT_EQ(second->prefix_hits, 0);
+  Request* third = submit();
+  ASSERT_TRUE(h.step());
+  EXPECT_EQ(third->prefix_hits, 16);  // the third page is half full
+  while (h.step()) {
+  }
+  EXPECT_EQ(h.finished.size(), 3u);
+}
+
+// Otherwise the first block that the running request stores would cost the new one its pages.
+TEST(Scheduler, AdmissionLeavesAPageForEachRunningRequest) {
+  StepHarness h(small_shape(4, 1, 4, 4, 2), sure);
+  add(h, 8, 8);
+  add(h, 8, 4);
+  ASSERT_TRUE(h.step());
+  EXPECT_EQ(h.scheduler->running_count(), 1u);
+  EXPECT_EQ(h.cache->free_pages(), 2);
+  while (h.step()) {
+  }
+  EXPECT_EQ(finish_order(h), (std::vector<uint64_t>{1, 2}));
+  EXPECT_EQ(h.preemptions, 0u);
 }
 
 // More positions than the cache holds, which the configuration refuses elsewhere.

@@ -97,6 +97,12 @@ TEST(Select, GreedyEqualsAPlainSoftmax) {
   EXPECT_EQ(select(std::vector<float>(600, NAN), greedy()).token, -1);
 }
 
+TEST(Select, TiesOverTilesTakeTheHighestId) {
+  std::vector<float> row(1500, 0.0f);
+  row[3] = row[511] = row[512] = row[1400] = 5;
+  EXPECT_EQ(select(row, greedy()).token, 1400);
+}
+
 // Frequencies of many seeds against the probabilities, and the confidence that goes with each.
 void expect_frequencies(const std::vector<float>& row, const SamplerParams& base,
                         const std::vector<double>& probabilities) {

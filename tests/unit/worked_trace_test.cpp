@@ -192,5 +192,23 @@ TEST(WorkedTrace, LimitInsideABlock) {
   }
 }
 
+// One token per forward: blocks up to the limit are open long before they are full. max_tokens ends
+// the first request, the context of 64 the second.
+TEST(WorkedTrace, LimitsWaitForTheLastMask) {
+  const auto unsure = [](uint64_t, const RequestRow&, int32_t p) {
+    return decide::Pick{100 + p, 0.1f, 0};
+  };
+  for (const int32_t length : {10, 58}) {
+    StepHarness h(small_shape(4, 3, 8, 16), unsure);
+    V prompt(static_cast<size_t>(length), 5), expected;
+    Request* r = h.add(make_spec(h.shape, std::move(prompt), 9));
+    while (h.step()) {
+    }
+    for (int p = length; p < std::min(length + 9, 64); ++p) expected.push_back(100 + p);
+    EXPECT_EQ(output_of(*r), expected);
+    EXPECT_EQ(r->window.finish, length == 10 ? decide::kMaxTokens : decide::kContext);
+  }
+}
+
 }  // namespace
 }  // namespace diffulex::testing
