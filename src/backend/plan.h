@@ -25,11 +25,11 @@ struct alignas(16) RequestRow {
   uint32_t page_count;
   uint32_t adjust_begin;  // its part of StepPlan.adjustments, in entries
   uint32_t adjust_count;
-  int32_t window_offset;  // row (within the request) of the window's first position; -1: the
-                          // forward ends before the window
-  int32_t stored_blocks;  // leading window blocks whose keys and values this forward stores
-  int32_t carry_row;      // row (within the request) whose last hidden state the backend keeps for
-                          // the next forward's kCarriedRow; -1: none
+  int32_t window_offset;   // row (within the request) of the window's first position; -1: the
+                           // forward ends before the window
+  int32_t stored_blocks;   // leading window blocks whose keys and values this forward stores
+  int32_t carry_row = -1;  // row (within the request) whose last hidden state the backend keeps for
+                           // the next forward's kCarriedRow; -1: none
   decide::AttentionRule attention;
   decide::SamplerParams sampler;
   decide::MultiBlockParams blocks;

@@ -40,7 +40,6 @@ struct PlanBuilder {
     row.window_offset = -1;
     row.attention = {decide::kBlockCausal, 8, 0, 0, 0};
     row.sampler = {0, 1, 0, 0, 0};
-    row.carry_row = -1;
     row.blocks.mask_token = -1;
     for (size_t i = head_from; i < ids.size(); ++i)
       head_rows.push_back(static_cast<int32_t>(row.first_token + i));
