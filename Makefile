@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test mutants bench lint install test-gpu fuzz-schedule asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu fuzz-schedule valgrind asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -41,6 +41,16 @@ fuzz-schedule: release
 lint: release
 	@scripts/setup --lint
 	@scripts/lint
+
+# The C examples leave nothing behind.
+valgrind: release
+	@scripts/setup --valgrind
+	@for example in generate blocks; do \
+	  valgrind -q --leak-check=full --errors-for-leak-kinds=definite,indirect,possible --error-exitcode=9 \
+	    build/release/examples/example_$$example $(MODEL) "Sort these numbers from smallest to largest: 41, 7" \
+	    >/dev/null || exit $$?; \
+	  echo "example_$$example: no leak, no error"; \
+	done
 
 install: release
 	@cmake --install build/release --prefix $(PREFIX)
