@@ -65,7 +65,8 @@ int main() {
     w.first_stop = w.stop_index = -1;
     for (int s = 0; s < kBuffer; ++s)
       w.blocks[s].masks = static_cast<uint16_t>(decide::counted_positions(p, w, s));
-    samplers.host[i] = {0, 1, 0, 0, rng()};
+    samplers.host[i] = {0, 1, 0, decide::kWantMargin, rng()};
+    samplers.host[i].rank = i % 2 == 0 ? decide::kRankProbability : decide::kRankMargin;
     rules.host[i] = {static_cast<int>(rng() % 5), kBlock, 20, 24, 1};
     for (int t = 0; t < kStride; ++t) tokens.host[i * kStride + t] = kMask;
   }
@@ -90,7 +91,8 @@ int main() {
     // Powers of two: sums and their quotients are exact, so that the two sides may be compared bit
     // by bit.
     for (decide::TilePartial& t : partials.host)
-      t = {0.0f, static_cast<int>(rng() % 100), static_cast<float>(1 << (rng() % 2)), 0, 0, 0};
+      t = {0.0f, static_cast<int>(rng() % 100),    static_cast<float>(1 << (rng() % 2)), 0, 0,
+           0,    rng() % 2 == 0 ? 0.0f : -INFINITY};
     partials.up();
     if (cuda::launch_decide(on_device) != 0 || cudaDeviceSynchronize() != cudaSuccess) {
       std::printf("the kernel failed: %s\n", cudaGetErrorString(cudaGetLastError()));
