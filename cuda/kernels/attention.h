@@ -24,13 +24,6 @@ struct KeyValues {
   void* flight_values;
 };
 
-// A tile of query rows: rows [first, first + count) of the request with index `request`.
-struct AttentionItem {
-  int32_t request;
-  int32_t first;
-  int32_t count;
-};
-
 struct AttentionArgs {
   KeyValues kv;
   int32_t heads;           // query heads, a multiple of kv_heads

@@ -23,7 +23,7 @@ struct BackendConfig {
   int max_pages_per_request = 0;
   int page_size = 0;  // tokens
   int64_t kv_pages = 0;
-  int window_stride = 0;  // buffer_blocks * block_size
+  int window_stride = 0;    // buffer_blocks * block_size
   bool carry_rows = false;  // requests may carry a row from one forward to the next
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;

@@ -38,6 +38,13 @@ struct alignas(16) RequestRow {
 
 static_assert(std::is_trivially_copyable_v<RequestRow>);
 
+// Query rows [first, first + count) of the request with index `request`, one KV head at a time.
+struct AttentionItem {
+  int32_t request;
+  int32_t first;
+  int32_t count;
+};
+
 // In StepPlan.head_rows, as the first of a request whose model shifts (decide::MultiBlockParams::
 // shift): the row before the request's first one, which an earlier forward carried over.
 inline constexpr int32_t kCarriedRow = -1;

@@ -9,18 +9,10 @@
 #include "backend/cpu/candidates.h"
 #include "backend/cpu/matmul.h"
 #include "backend/cpu/team.h"
+#include "backend/step.h"
 #include "decide/select.h"
 
 namespace diffulex::cpu {
-
-// What the sampler knows of one head row.
-struct HeadRow {
-  decide::SamplerParams sampler;
-  int32_t position;                             // absolute
-  int32_t step;                                 // denoising forwards of the request before this one
-  int32_t mask_token;                           // never chosen
-  std::span<const decide::LogitAdjust> adjust;  // by token, ascending
-};
 
 struct HeadConfig {
   int members = 1;

@@ -1,73 +1,41 @@
-// One step as the CPU backend computes it: the checked plan, spelt out per row.
+// A step with what the CPU's attention needs beside.
 #pragma once
 
-#include <cstdint>
-#include <span>
 #include <vector>
 
-#include "backend/backend.h"
 #include "backend/cpu/attention.h"
-#include "backend/cpu/head.h"
+#include "backend/step.h"
 
 namespace diffulex::cpu {
 
-// Query rows [first, first + count) of a request, one KV head at a time.
-struct AttentionItem {
-  int32_t request;
-  int32_t first;
-  int32_t count;
-};
-
-// The last hidden state of `row` is kept in the resident row `slot`.
-struct CarriedRow {
-  int32_t row;
-  int32_t slot;
-  int32_t position;  // absolute
-};
-
-// Buffers are sized once; load() fills them. Thread class: load() by the owner, read by all members
-// during a run.
-class Step {
+class Step : public diffulex::Step {
  public:
-  Step(const ArchSpec& arch, const BackendConfig& config);
+  Step(const ArchSpec& arch, const BackendConfig& config)
+      : diffulex::Step(arch, config, item_rows(arch)) {
+    attention.reserve(static_cast<size_t>(config.max_requests));
+  }
 
-  // Checks every index of the plan, applies its page-table entries and fills the fields below.
-  // Throws Error(DIFFULEX_E_INTERNAL) when the plan is not sound; nothing of it is applied then.
-  void load(const wire::StepPlan& plan);
+  void load(const wire::StepPlan& plan) {
+    diffulex::Step::load(plan);
+    attention.clear();
+    for (const RequestRow& row : requests)
+      attention.push_back({row.first_token, static_cast<int32_t>(row.token_count), row.context_len,
+                           table(row.slot), row.attention});
+  }
 
-  int64_t max_positions() const { return max_positions_; }
-  uint64_t bytes() const;
+  uint64_t bytes() const {
+    return diffulex::Step::bytes() + attention.capacity() * sizeof(AttentionRequest);
+  }
 
-  std::span<const RequestRow> requests;
-  std::span<const int32_t> tokens;          // [rows]
-  std::span<const int32_t> head_rows;       // ascending
-  std::vector<int32_t> row_request;         // [rows]
   std::vector<AttentionRequest> attention;  // [requests]
-  std::vector<AttentionItem> items;
-  std::vector<HeadRow> head;         // [head rows]
-  std::vector<int32_t> head_source;  // [head rows], a row of the step, or ~slot of a carried one
-  std::vector<CarriedRow> carried;   // rows to keep
-
-  // After the forward: the rows in `carried` are there for the next one.
-  void keep_carried();
 
  private:
-  void check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
-                     uint64_t next_token, uint64_t next_head) const;
-  void check_pages(const RequestRow& row, std::span<const int32_t> pages) const;
-  void check_window(const RequestRow& row) const;
-  void check_heads(const RequestRow& row, uint64_t next_head) const;
-  void check_adjustments(const RequestRow& row) const;
-  void add_heads(const RequestRow& row);
-
-  const BackendConfig config_;
-  const int vocabulary_;
-  const int64_t max_positions_;      // a row's position is below it
-  int32_t item_rows_;                // of the layer whose group is largest
-  std::vector<RequestRow> rows_;     // [max_requests], what `requests` views
-  std::vector<int32_t> tables_;      // [max_requests, max_pages_per_request], -1: not mapped
-  std::vector<int32_t> carried_at_;  // [max_requests], position of the row that is kept, -1: none
-  std::vector<decide::LogitAdjust> adjustments_;  // of all requests
+  static int32_t item_rows(const ArchSpec& arch) {  // of the layer whose group is largest
+    int group = 1;
+    for (const LayerSpec& layer : arch.layers)
+      group = group > arch.heads / layer.kv_heads ? group : arch.heads / layer.kv_heads;
+    return attention_item_rows(group);
+  }
 };
 
 }  // namespace diffulex::cpu

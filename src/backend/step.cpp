@@ -1,4 +1,4 @@
-#include "backend/cpu/step.h"
+#include "backend/step.h"
 
 #include <algorithm>
 #include <cstring>
@@ -7,7 +7,7 @@
 #include "base/error.h"
 #include "decide/multi_block.h"
 
-namespace diffulex::cpu {
+namespace diffulex {
 
 namespace {
 
@@ -36,19 +36,15 @@ uint64_t picks_needed(const RequestRow& row, std::span<const int32_t> tokens) {
 
 }  // namespace
 
-Step::Step(const ArchSpec& arch, const BackendConfig& config)
+Step::Step(const ArchSpec& arch, const BackendConfig& config, int32_t item_rows)
     : config_(config),
       vocabulary_(arch.vocab_size),
       max_positions_(int64_t{config.max_pages_per_request} * config.page_size + config.max_tokens),
-      item_rows_(1) {
-  int group = 1;
-  for (const LayerSpec& layer : arch.layers) group = std::max(group, arch.heads / layer.kv_heads);
-  item_rows_ = attention_item_rows(group);
+      item_rows_(item_rows) {
   const size_t requests_size = static_cast<size_t>(config.max_requests);
   const size_t rows = static_cast<size_t>(config.max_tokens);
   rows_.resize(requests_size);
   row_request.reserve(rows);
-  attention.reserve(requests_size);
   items.reserve(rows / static_cast<size_t>(item_rows_) + requests_size);
   head.reserve(static_cast<size_t>(config.max_head_rows));
   head_source.reserve(static_cast<size_t>(config.max_head_rows));
@@ -59,7 +55,6 @@ Step::Step(const ArchSpec& arch, const BackendConfig& config)
 
 uint64_t Step::bytes() const {
   return rows_.size() * sizeof(RequestRow) + row_request.capacity() * sizeof(int32_t) +
-         attention.capacity() * sizeof(AttentionRequest) +
          items.capacity() * sizeof(AttentionItem) + head.capacity() * sizeof(HeadRow) +
          head_source.capacity() * sizeof(int32_t) +
          (tables_.size() + carried_at_.size()) * sizeof(int32_t) +
@@ -96,7 +91,6 @@ void Step::load(const wire::StepPlan& plan) {
   require(next_head == head_rows.size(), "head rows without a request");
 
   row_request.clear();
-  attention.clear();
   items.clear();
   head.clear();
   head_source.clear();
@@ -110,7 +104,6 @@ void Step::load(const wire::StepPlan& plan) {
       carried.push_back({static_cast<int32_t>(row.first_token) + row.carry_row,
                          static_cast<int32_t>(row.slot), row.context_len + row.carry_row});
     const int32_t count = static_cast<int32_t>(row.token_count);
-    attention.push_back({row.first_token, count, row.context_len, table, row.attention});
     for (int32_t first = 0; first < count; first += item_rows_)
       items.push_back({static_cast<int32_t>(i), first, std::min(item_rows_, count - first)});
     row_request.insert(row_request.end(), row.token_count, static_cast<int32_t>(i));
@@ -200,7 +193,8 @@ void Step::check_pages(const RequestRow& row, std::span<const int32_t> pages) co
     require(page >= 0 && page < config_.kv_pages, "a page");
   }
   // Every position that is read from or written to the cache has a page.
-  const int64_t end = row.context_len + row.store_len, used = ceil_div(end, config_.page_size);
+  const int64_t end = row.context_len + row.store_len,
+                used = (end + config_.page_size - 1) / config_.page_size;
   require(used <= limit, "more positions than pages");
   const int32_t* const table = tables_.data() + size_t{row.slot} * limit;
   for (int64_t i = 0; i < used; ++i) {
@@ -225,4 +219,4 @@ void Step::check_window(const RequestRow& row) const {
   require(picks_needed(row, window_tokens) <= row.head_count, "masks without a head row");
 }
 
-}  // namespace diffulex::cpu
+}  // namespace diffulex
