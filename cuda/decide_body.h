@@ -27,7 +27,8 @@ DIFFULEX_HD inline void decide_one(const DecideBatch& b, int i) {
       if (tokens[at] != p.mask_token) continue;
       const decide::TilePartial* row =
           b.partials + (static_cast<long>(i) * b.stride + at) * b.tiles;
-      picks[n++] = decide::pick_from_tiles(row, b.tiles, b.samplers[i], w.left + at, w.denoise_forwards);
+      picks[n++] =
+          decide::pick_from_tiles(row, b.tiles, b.samplers[i], w.left + at, w.denoise_forwards);
     }
   }
   decide::multi_block_step(p, w, tokens, picks, stored);

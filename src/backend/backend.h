@@ -28,6 +28,7 @@ struct BackendConfig {
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   int threads = 1;  // compute threads, the caller of execute() included
+  int device = 0;   // of a kind that has several
 };
 
 struct MemoryPlan {  // bytes

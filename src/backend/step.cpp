@@ -71,7 +71,7 @@ void Step::load(const wire::StepPlan& plan) {
   requests = {rows_.data(), count};
   tokens = view(plan.tokens());
   head_rows = view(plan.head_rows());
-  const std::span<const int32_t> pages = view(plan.pages());
+  pages = view(plan.pages());
   const std::span<const uint8_t> adjust = view(plan.adjustments());
   require(adjust.size() % sizeof(decide::LogitAdjust) == 0, "adjustments have a broken size");
   adjustments_.resize(adjust.size() / sizeof(decide::LogitAdjust));
@@ -83,7 +83,7 @@ void Step::load(const wire::StepPlan& plan) {
 
   uint64_t next_token = 0, next_head = 0;
   for (size_t i = 0; i < requests.size(); ++i) {
-    check_request(requests[i], i, pages, next_token, next_head);
+    check_request(requests[i], i, next_token, next_head);
     next_token += requests[i].token_count;
     next_head += requests[i].head_count;
   }
@@ -127,8 +127,8 @@ void Step::keep_carried() {
   for (const CarriedRow& c : carried) carried_at_[static_cast<size_t>(c.slot)] = c.position;
 }
 
-void Step::check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
-                         uint64_t next_token, uint64_t next_head) const {
+void Step::check_request(const RequestRow& row, size_t index, uint64_t next_token,
+                         uint64_t next_head) const {
   require(row.slot < static_cast<uint32_t>(config_.max_requests), "slot");
   for (size_t i = 0; i < index; ++i)
     require(requests[i].slot != row.slot, "two requests with one slot");
@@ -148,7 +148,7 @@ void Step::check_request(const RequestRow& row, size_t index, std::span<const in
           "carried row");
   check_heads(row, next_head);
   check_adjustments(row);
-  check_pages(row, pages);
+  check_pages(row);
   if (row.window_offset >= 0) check_window(row);
 }
 
@@ -183,7 +183,7 @@ void Step::check_adjustments(const RequestRow& row) const {
   }
 }
 
-void Step::check_pages(const RequestRow& row, std::span<const int32_t> pages) const {
+void Step::check_pages(const RequestRow& row) const {
   require(row.page_begin <= pages.size() && row.page_count <= pages.size() - row.page_begin,
           "pages");
   const uint32_t limit = static_cast<uint32_t>(config_.max_pages_per_request);

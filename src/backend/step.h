@@ -42,6 +42,7 @@ class Step {
   std::span<const RequestRow> requests;
   std::span<const int32_t> tokens;     // [rows]
   std::span<const int32_t> head_rows;  // ascending
+  std::span<const int32_t> pages;      // new page-table entries, see RequestRow
   std::vector<int32_t> row_request;    // [rows]
   std::vector<AttentionItem> items;
   std::vector<HeadRow> head;         // [head rows]
@@ -58,9 +59,9 @@ class Step {
   void keep_carried();
 
  private:
-  void check_request(const RequestRow& row, size_t index, std::span<const int32_t> pages,
-                     uint64_t next_token, uint64_t next_head) const;
-  void check_pages(const RequestRow& row, std::span<const int32_t> pages) const;
+  void check_request(const RequestRow& row, size_t index, uint64_t next_token,
+                     uint64_t next_head) const;
+  void check_pages(const RequestRow& row) const;
   void check_window(const RequestRow& row) const;
   void check_heads(const RequestRow& row, uint64_t next_head) const;
   void check_adjustments(const RequestRow& row) const;

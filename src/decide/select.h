@@ -31,6 +31,11 @@ struct Candidate {
   int32_t token;
 };
 
+// Whether a row's token is drawn among candidates: its whole order matters then.
+DIFFULEX_HD inline bool truncates(const SamplerParams& s) {
+  return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1 || s.min_p > 0);
+}
+
 DIFFULEX_HD inline bool before(const Candidate& a,
                                const Candidate& b) {  // the more probable first, then the higher id
   return a.logit > b.logit || (a.logit == b.logit && a.token > b.token);

@@ -7,14 +7,6 @@
 
 namespace diffulex::cpu {
 
-namespace {
-
-bool truncates(const decide::SamplerParams& s) {
-  return s.temperature > 0 && (s.top_k > 0 || s.top_p < 1 || s.min_p > 0);
-}
-
-}  // namespace
-
 Head::Head(const PackedMatrix* weights, const HeadConfig& config)
     : weights_(weights),
       config_(config),
@@ -39,7 +31,7 @@ void Head::prepare(Matmul& matmul, std::span<const HeadRow> rows) {
   int slots = 0, most = 0;
   for (size_t r = 0; r < rows.size(); ++r) {
     if (r % static_cast<size_t>(kRowChunk) == 0) slots = 0;
-    filter_slots_[r] = truncates(rows[r].sampler) ? slots++ : -1;
+    filter_slots_[r] = decide::truncates(rows[r].sampler) ? slots++ : -1;
     wants_exact_[r] = 0;
     most = std::max(most, slots);
   }

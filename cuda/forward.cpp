@@ -1,0 +1,189 @@
+#include "cuda/forward.h"
+
+#include <algorithm>
+
+#include "cuda/forward_ops.h"
+#include "model/body.h"
+
+namespace diffulex::cuda {
+namespace {
+
+constexpr int64_t kHeadChunk = 128;  // head rows whose logits exist at a time
+
+int64_t tile_count(const ArchSpec& arch) {
+  return (arch.vocab_size + decide::kTileIds - 1) / decide::kTileIds;
+}
+
+int64_t max_over(const ArchSpec& arch, auto&& size) {
+  int64_t most = 0;
+  for (const LayerSpec& layer : arch.layers) most = std::max<int64_t>(most, size(layer));
+  return most;
+}
+
+size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  // keys or values
+  return static_cast<size_t>(config.kv_pages) * static_cast<size_t>(config.page_size) *
+         static_cast<size_t>(layer.kv_heads * layer.head_dim) * size_of(config.weight_dtype);
+}
+
+// Sizes of the step buffers in bytes.
+struct Sizes {
+  size_t residual, normed, qkv, q, gate_up, activated, flight, carried, logits, tiles, tables;
+
+  Sizes(const ArchSpec& arch, const BackendConfig& config) {
+    const auto rows = static_cast<size_t>(config.max_tokens),
+               hidden = static_cast<size_t>(arch.hidden_size),
+               element = size_of(config.weight_dtype),
+               requests = static_cast<size_t>(config.max_requests);
+    const auto widest = [&](auto&& size) { return static_cast<size_t>(max_over(arch, size)); };
+    residual = rows * hidden * sizeof(float);
+    normed = std::max(rows, static_cast<size_t>(config.max_head_rows)) * hidden * element;
+    qkv = rows * element * widest([&](const LayerSpec& l) {
+            return (arch.heads + 2 * l.kv_heads) * int64_t{l.head_dim};
+          });
+    q = rows * element * widest([&](const LayerSpec& l) { return arch.heads * l.head_dim; });
+    activated = rows * element * widest([](const LayerSpec& l) { return l.mlp_size; });
+    gate_up = 2 * activated;
+    flight = rows * element * widest([](const LayerSpec& l) { return l.kv_heads * l.head_dim; });
+    carried = config.carry_rows ? requests * hidden * element : 0;
+    const auto chunk = static_cast<size_t>(std::min<int64_t>(kHeadChunk, config.max_head_rows));
+    logits = chunk * static_cast<size_t>(arch.vocab_size) * sizeof(float);
+    tiles = chunk * static_cast<size_t>(tile_count(arch)) * sizeof(decide::TilePartial);
+    tables = requests * static_cast<size_t>(config.max_pages_per_request) * sizeof(int32_t);
+  }
+  uint64_t sum() const {
+    return residual + normed + qkv + 2 * q + gate_up + activated + 2 * flight + carried + logits +
+           tiles + tables;
+  }
+};
+
+}  // namespace
+
+int Forward::item_rows(const ArchSpec& arch) {
+  int least = INT32_MAX;
+  for (const LayerSpec& layer : arch.layers)
+    least = std::min(least, attention_item_rows(arch.heads, layer.kv_heads));
+  return least;
+}
+
+MemoryPlan Forward::plan(const ArchSpec& arch, const BackendConfig& config) {
+  MemoryPlan plan;
+  plan.weights = DeviceModel::planned_bytes(arch, config.weight_dtype);
+  for (const LayerSpec& layer : arch.layers) plan.kv += 2 * layer_kv_bytes(layer, config);
+  const auto positions = static_cast<uint64_t>(config.max_pages_per_request) *
+                             static_cast<uint64_t>(config.page_size) +
+                         static_cast<uint64_t>(config.max_tokens);
+  plan.workspace =
+      Sizes(arch, config).sum() +
+      positions * sizeof(float) *
+          static_cast<uint64_t>(max_over(arch, [](const LayerSpec& l) { return l.head_dim; }));
+  return plan;
+}
+
+Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const DeviceModel& model,
+                 Blas& blas, cudaStream_t stream)
+    : arch_(arch),
+      config_(config),
+      dtype_(config.weight_dtype),
+      model_(model),
+      blas_(blas),
+      stream_(stream) {
+  const Sizes sizes(arch, config);
+  for (auto [memory, bytes] : {std::pair{&residual_, sizes.residual},
+                               {&normed_, sizes.normed},
+                               {&qkv_, sizes.qkv},
+                               {&queries_, sizes.q},
+                               {&attended_, sizes.q},
+                               {&gate_up_, sizes.gate_up},
+                               {&activated_, sizes.activated},
+                               {&flight_keys_, sizes.flight},
+                               {&flight_values_, sizes.flight},
+                               {&carried_, sizes.carried},
+                               {&logits_, sizes.logits},
+                               {&tiles_, sizes.tiles},
+                               {&tables_, sizes.tables}})
+    *memory = DeviceMemory(bytes);
+  make_angles();
+  make_layers();
+}
+
+void Forward::make_angles() {
+  const int64_t positions =
+      int64_t{config_.max_pages_per_request} * config_.page_size + config_.max_tokens;
+  for (const LayerSpec& layer : arch_.layers) {
+    size_t found = 0;
+    while (found < angles_.size() &&
+           (angles_[found].theta != layer.rope_theta || angles_[found].dim != layer.head_dim))
+      ++found;
+    layer_angles_.push_back(static_cast<int>(found));
+    if (found < angles_.size()) continue;
+    Angles made{layer.rope_theta, layer.head_dim,
+                DeviceMemory(static_cast<size_t>(positions * layer.head_dim) * sizeof(float))};
+    check(
+        launch_angles(made.table.as<float>(), positions, layer.head_dim, layer.rope_theta, stream_),
+        "the table of angles");
+    angles_.push_back(std::move(made));
+  }
+}
+
+void Forward::make_layers() {
+  size_t total = 0;
+  for (const LayerSpec& spec : arch_.layers) total += 2 * layer_kv_bytes(spec, config_);
+  kv_ = DeviceMemory(total);
+  std::byte* at = kv_.as();
+  for (const LayerSpec& spec : arch_.layers) {
+    const size_t bytes = layer_kv_bytes(spec, config_);
+    layers_.push_back({dtype_, spec.kv_heads, spec.head_dim, config_.page_size, config_.max_tokens,
+                       at, at + bytes, flight_keys_.as(), flight_values_.as()});
+    at += 2 * bytes;
+  }
+}
+
+uint64_t Forward::workspace_bytes() const {
+  uint64_t sum = blas_.workspace_bytes();
+  for (const DeviceMemory* m :
+       {&residual_, &normed_, &qkv_, &queries_, &attended_, &gate_up_, &activated_, &flight_keys_,
+        &flight_values_, &carried_, &logits_, &tiles_, &tables_, &sorting_})
+    sum += m->bytes();
+  for (const Angles& a : angles_) sum += a.table.bytes();
+  return sum;
+}
+
+void Forward::run(const StepView& step, std::span<const HeadRow> heads, decide::Pick* picks) {
+  step_ = step;
+  check(launch_tables(step, tables_.as<int32_t>(), config_.max_pages_per_request, stream_),
+        "the page tables");
+  ForwardOps ops(*this);
+  transformer_body(arch_, ops);
+  select(heads, picks);
+}
+
+// The head's product and the selection, a chunk of rows at a time.
+void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
+  const auto total = static_cast<int64_t>(heads.size());
+  for (int64_t first = 0; first < total; first += kHeadChunk) {
+    const int64_t count = std::min(kHeadChunk, total - first);
+    const std::byte* const x =
+        normed_.as() + static_cast<size_t>(first * arch_.hidden_size) * size_of(dtype_);
+    blas_.run({x, model_.head(), logits_.as(), count, arch_.vocab_size, arch_.hidden_size, dtype_,
+               DType::kF32, false},
+              stream_);
+    const HeadChunk chunk{static_cast<int32_t>(first),
+                          static_cast<int32_t>(count),
+                          arch_.vocab_size,
+                          arch_.token_count > 0 ? arch_.token_count : arch_.vocab_size,
+                          logits_.as<float>(),
+                          tiles_.as<decide::TilePartial>(),
+                          static_cast<int32_t>(tile_count(arch_)),
+                          picks};
+    check(launch_reduce(chunk, step_, stream_), "the reduction of logits");
+    check(launch_pick(chunk, step_, stream_), "the selection of tokens");
+    for (int64_t row = 0; row < count; ++row) {
+      if (!decide::truncates(heads[static_cast<size_t>(first + row)].sampler)) continue;
+      if (sorting_.bytes() == 0) sorting_ = DeviceMemory(sort_bytes(arch_.vocab_size));
+      check(launch_pick_sorted(chunk, step_, static_cast<int32_t>(row), sorting_.as(), stream_),
+            "the sorting of candidates");
+    }
+  }
+}
+
+}  // namespace diffulex::cuda

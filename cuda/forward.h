@@ -1,0 +1,73 @@
+// The transformer body on a device.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <span>
+#include <vector>
+
+#include "backend/step.h"
+#include "cuda/blas.h"
+#include "cuda/device_model.h"
+#include "cuda/kernels/body.h"
+#include "cuda/kernels/head.h"
+#include "cuda/memory.h"
+
+namespace diffulex::cuda {
+
+// Owns the KV pages, the resident page tables and every buffer of a step, sized once. Thread class:
+// the backend's owner thread; the device is current.
+class Forward {
+ public:
+  Forward(const ArchSpec& arch, const BackendConfig& config, const DeviceModel& model, Blas& blas,
+          cudaStream_t stream);
+
+  // Puts the whole step on the stream: body, head, picks. samplers: of the head rows, for the
+  // host's choice of the way to pick. picks: [heads], of the device.
+  void run(const StepView& step, std::span<const HeadRow> heads, decide::Pick* picks);
+
+  uint64_t kv_bytes() const { return kv_.bytes(); }
+  uint64_t workspace_bytes() const;
+
+  static MemoryPlan plan(const ArchSpec& arch, const BackendConfig& config);
+  static int item_rows(const ArchSpec& arch);
+
+ private:
+  friend class ForwardOps;
+  void make_angles();
+  void make_layers();
+  void select(std::span<const HeadRow> heads, decide::Pick* picks);
+
+  const ArchSpec arch_;
+  const BackendConfig config_;
+  const DType dtype_;
+  const DeviceModel& model_;
+  Blas& blas_;
+  const cudaStream_t stream_;
+
+  struct Angles {
+    float theta;
+    int dim;
+    DeviceMemory table;  // [positions, dim]
+  };
+  std::vector<Angles> angles_;
+  std::vector<int> layer_angles_;  // index into angles_
+  std::vector<KeyValues> layers_;
+  DeviceMemory kv_;                           // pages of all layers
+  DeviceMemory tables_;                       // [max_requests, max_pages_per_request]
+  DeviceMemory flight_keys_, flight_values_;  // of one layer
+  DeviceMemory residual_;                     // [rows, hidden] f32
+  DeviceMemory normed_;                       // [rows, hidden]
+  DeviceMemory qkv_;                          // [rows, (heads + 2 kv_heads) * dim]
+  DeviceMemory queries_;                      // [rows, heads * dim]
+  DeviceMemory attended_;                     // [rows, heads * dim]
+  DeviceMemory gate_up_;                      // [rows, 2 * mlp]
+  DeviceMemory activated_;                    // [rows, mlp]
+  DeviceMemory carried_;                      // [max_requests, hidden]
+  DeviceMemory logits_;                       // [chunk, vocabulary] f32
+  DeviceMemory tiles_;                        // [chunk, tiles]
+  DeviceMemory sorting_;                      // made when a request first needs it
+  StepView step_;                             // that runs
+};
+
+}  // namespace diffulex::cuda

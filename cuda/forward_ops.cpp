@@ -1,0 +1,111 @@
+#include "cuda/forward_ops.h"
+
+namespace diffulex::cuda {
+
+NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
+  return {f_.residual_.as<float>(),
+          weight,
+          bias,
+          f_.arch_.norm_eps,
+          f_.arch_.hidden_size,
+          f_.dtype_,
+          f_.normed_.as(),
+          f_.step_.rows,
+          nullptr,
+          nullptr};
+}
+
+// y = x * transpose(w), or residual += that.
+void ForwardOps::project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n,
+                         int64_t k, bool into_residual) {
+  f_.blas_.run({x.as(), w, y.as(), f_.step_.rows, n, k, f_.dtype_,
+                into_residual ? DType::kF32 : f_.dtype_, into_residual},
+               f_.stream_);
+}
+
+void ForwardOps::embed() {
+  check(launch_embed(f_.model_.embedding(), f_.dtype_, f_.step_.tokens, f_.step_.rows,
+                     f_.arch_.hidden_size, f_.residual_.as<float>(), f_.stream_),
+        "the embedding");
+}
+
+void ForwardOps::input_norm(int layer) {
+  check(launch_norm(norm_args(weights(layer).input_norm, nullptr), f_.stream_), "a norm");
+}
+
+void ForwardOps::qkv(int layer) {
+  const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
+  project(f_.normed_, weights(layer).qkv, f_.qkv_,
+          int64_t{f_.arch_.heads + 2 * kv.kv_heads} * kv.dim, f_.arch_.hidden_size, false);
+}
+
+void ForwardOps::rope_and_store(int layer) {
+  const DeviceLayer& w = weights(layer);
+  const size_t angles = static_cast<size_t>(f_.layer_angles_[static_cast<size_t>(layer)]);
+  const RopeArgs args{f_.qkv_.as(),
+                      w.qkv_bias,
+                      w.q_norm,
+                      w.k_norm,
+                      f_.arch_.norm_eps,
+                      f_.angles_[angles].table.as<float>(),
+                      f_.arch_.heads,
+                      f_.layers_[static_cast<size_t>(layer)],
+                      f_.tables_.as<int32_t>(),
+                      f_.config_.max_pages_per_request,
+                      f_.queries_.as()};
+  check(launch_rope(args, f_.step_, f_.stream_), "the rotation of heads");
+}
+
+void ForwardOps::attention(int layer) {
+  AttentionArgs args{};
+  args.kv = f_.layers_[static_cast<size_t>(layer)];
+  args.heads = f_.arch_.heads;
+  args.sliding_window = f_.arch_.layers[static_cast<size_t>(layer)].sliding_window;
+  args.scale = f_.arch_.attention_scale;
+  args.requests = f_.step_.requests;
+  args.tables = f_.tables_.as<int32_t>();
+  args.table_stride = f_.config_.max_pages_per_request;
+  args.items = f_.step_.items;
+  args.item_count = f_.step_.item_count;
+  args.queries = f_.queries_.as();
+  args.out = f_.attended_.as();
+  check(launch_attention(args, f_.stream_), "attention");
+}
+
+void ForwardOps::attention_output(int layer) {
+  const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
+  project(f_.attended_, weights(layer).output, f_.residual_, f_.arch_.hidden_size,
+          int64_t{f_.arch_.heads} * kv.dim, true);
+}
+
+void ForwardOps::mlp_norm(int layer) {
+  const DeviceLayer& w = weights(layer);
+  check(launch_norm(norm_args(w.post_norm, w.output_bias), f_.stream_), "a norm");
+}
+
+void ForwardOps::gate_up(int layer) {
+  const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size;
+  project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, f_.arch_.hidden_size,
+          false);
+  check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.rows, mlp, f_.activated_.as(),
+                      f_.stream_),
+        "the activation");
+}
+
+void ForwardOps::down(int layer) {
+  project(f_.activated_, weights(layer).down, f_.residual_, f_.arch_.hidden_size,
+          f_.arch_.layers[static_cast<size_t>(layer)].mlp_size, true);
+}
+
+// The rows that the sampler reads; carried ones are read before this step's are kept.
+void ForwardOps::head_norm() {
+  NormArgs args = norm_args(f_.model_.final_norm(), nullptr);
+  args.rows = f_.step_.head_count;
+  args.from = f_.step_.head_source;
+  args.carried = f_.carried_.as();
+  check(launch_norm(args, f_.stream_), "the head's norm");
+  check(launch_carry(args, f_.step_.carries, f_.step_.carry_count, f_.carried_.as(), f_.stream_),
+        "the carried rows");
+}
+
+}  // namespace diffulex::cuda

@@ -1,0 +1,38 @@
+// Loads and stores of the compute types as f32. Device code only.
+#pragma once
+
+#include <cuda_bf16.h>
+
+namespace diffulex::cuda {
+
+__device__ inline float to_float(float x) { return x; }
+__device__ inline float to_float(__nv_bfloat16 x) { return __bfloat162float(x); }
+__device__ inline void store(float* at, float x) { *at = x; }
+__device__ inline void store(__nv_bfloat16* at, float x) { *at = __float2bfloat16(x); }
+
+__device__ inline float warp_sum(float x) {
+  for (int offset = 16; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+
+// Sum over the block, in every thread. shared: one float per warp.
+__device__ inline float block_sum(float x, float* shared) {
+  x = warp_sum(x);
+  const int warp = static_cast<int>(threadIdx.x) / 32, warps = static_cast<int>(blockDim.x) / 32;
+  if (threadIdx.x % 32 == 0) shared[warp] = x;
+  __syncthreads();
+  float sum = 0;
+  for (int i = 0; i < warps; ++i) sum += shared[i];
+  __syncthreads();
+  return sum;
+}
+
+// Calls fn(T()) with the element type of a compute dtype; anything else is refused.
+template <class Fn>
+int with_element(DType dtype, Fn&& fn) {
+  if (dtype == DType::kF32) return fn(float());
+  if (dtype == DType::kBF16) return fn(__nv_bfloat16());
+  return static_cast<int>(cudaErrorInvalidValue);
+}
+
+}  // namespace diffulex::cuda

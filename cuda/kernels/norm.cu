@@ -1,0 +1,106 @@
+// Embedding, RMSNorm and the rows that are carried over.
+#include "cuda/kernels/body.h"
+#include "cuda/kernels/element.h"
+
+namespace diffulex::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <class T>
+__global__ void embed_kernel(const T* table, const int32_t* tokens, int hidden, float* out) {
+  const int64_t row = blockIdx.x;
+  const T* const from = table + static_cast<int64_t>(tokens[row]) * hidden;
+  for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
+    out[row * hidden + i] = to_float(from[i]);
+}
+
+template <class T>
+__device__ void norm_row(const NormArgs& a, float* x, T* out, float* shared) {
+  float squares = 0;
+  for (int i = static_cast<int>(threadIdx.x); i < a.hidden; i += static_cast<int>(blockDim.x)) {
+    float value = x[i];
+    if (a.bias != nullptr) x[i] = value += a.bias[i];
+    squares += value * value;
+  }
+  const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.hidden) + a.eps);
+  for (int i = static_cast<int>(threadIdx.x); i < a.hidden; i += static_cast<int>(blockDim.x))
+    store(out + i, x[i] * scale * a.weight[i]);
+}
+
+template <class T>
+__global__ void norm_kernel(NormArgs a) {
+  __shared__ float shared[kThreads / 32];
+  const int64_t row = blockIdx.x, hidden = a.hidden;
+  const int64_t from = a.from != nullptr ? a.from[row] : row;
+  T* const out = static_cast<T*>(a.out) + row * hidden;
+  if (from < 0) {
+    const T* const kept = static_cast<const T*>(a.carried) + ~from * hidden;
+    for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
+      out[i] = kept[i];
+    return;
+  }
+  norm_row(a, a.x + from * hidden, out, shared);
+}
+
+template <class T>
+__global__ void carry_kernel(NormArgs a, const CarryInfo* carries, T* carried) {
+  __shared__ float shared[kThreads / 32];
+  const CarryInfo c = carries[blockIdx.x];
+  const int64_t hidden = a.hidden;
+  norm_row(a, a.x + c.row * hidden, carried + c.slot * hidden, shared);
+}
+
+template <class From, class To>
+__global__ void convert_kernel(const From* from, To* to, int64_t n) {
+  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+    store(to + i, to_float(from[i]));
+}
+
+}  // namespace
+
+int launch_embed(const void* table, DType dtype, const int32_t* tokens, int rows, int hidden,
+                 float* out, cudaStream_t stream) {
+  if (rows == 0) return 0;
+  return with_element(dtype, [&](auto t) {
+    using T = decltype(t);
+    embed_kernel<<<rows, kThreads, 0, stream>>>(static_cast<const T*>(table), tokens, hidden, out);
+    return static_cast<int>(cudaGetLastError());
+  });
+}
+
+int launch_norm(const NormArgs& args, cudaStream_t stream) {
+  if (args.rows == 0) return 0;
+  return with_element(args.dtype, [&](auto t) {
+    norm_kernel<decltype(t)><<<args.rows, kThreads, 0, stream>>>(args);
+    return static_cast<int>(cudaGetLastError());
+  });
+}
+
+int launch_carry(const NormArgs& args, const CarryInfo* carries, int count, void* carried,
+                 cudaStream_t stream) {
+  if (count == 0) return 0;
+  return with_element(args.dtype, [&](auto t) {
+    using T = decltype(t);
+    carry_kernel<T><<<count, kThreads, 0, stream>>>(args, carries, static_cast<T*>(carried));
+    return static_cast<int>(cudaGetLastError());
+  });
+}
+
+int launch_convert(const void* from, DType from_dtype, void* to, DType to_dtype, int64_t n,
+                   cudaStream_t stream) {
+  if (n == 0) return 0;
+  const auto blocks = static_cast<unsigned>(n / kThreads + 1 < 4096 ? n / kThreads + 1 : 4096);
+  return with_element(from_dtype, [&](auto f) {
+    return with_element(to_dtype, [&](auto t) {
+      using From = decltype(f);
+      using To = decltype(t);
+      convert_kernel<<<blocks, kThreads, 0, stream>>>(static_cast<const From*>(from),
+                                                      static_cast<To*>(to), n);
+      return static_cast<int>(cudaGetLastError());
+    });
+  });
+}
+
+}  // namespace diffulex::cuda
