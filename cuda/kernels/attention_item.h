@@ -1,0 +1,126 @@
+// What both attention kernels share: an item's place in the step, and which keys its rows see.
+#pragma once
+
+#include "cuda/kernels/attention.h"
+#include "decide/visibility.h"
+
+namespace diffulex::cuda {
+
+inline constexpr int kItemVectors = 128;  // query rows x heads of a group that an item aims at
+inline constexpr int kMaxHeadDim = 512;
+inline constexpr float kLog2E = 1.44269504088896340736f;
+
+// The part of a KV head's query vectors that one block works on, and the keys they see. Vector v is
+// row v / group, head v % group of the group.
+struct ItemView {
+  const RequestRow* request;
+  const int32_t* pages;
+  int32_t row;       // of the step, the item's first
+  int32_t position;  // of that row
+  int32_t span_end;
+  int32_t group;
+  int32_t head;        // KV head
+  int32_t vectors;     // of the whole item
+  int64_t first_head;  // of the vectors' first one in queries and out, in heads
+};
+
+__device__ inline ItemView view_item(const AttentionArgs& args, int item_index, int head) {
+  const AttentionItem item = args.items[item_index];
+  const RequestRow& request = args.requests[item.request];
+  ItemView v;
+  v.request = &request;
+  v.pages = args.tables + static_cast<int64_t>(request.slot) * args.table_stride;
+  v.row = static_cast<int32_t>(request.first_token) + item.first;
+  v.position = request.context_len + item.first;
+  v.span_end = request.context_len + static_cast<int32_t>(request.token_count);
+  v.group = args.heads / args.kv.kv_heads;
+  v.head = head;
+  v.vectors = item.count * v.group;
+  v.first_head = static_cast<int64_t>(v.row) * args.heads + head * v.group;
+  return v;
+}
+
+// Element where vector v begins in queries and out.
+__device__ inline int64_t vector_element(const AttentionArgs& args, const ItemView& view, int v) {
+  const int row = v / view.group;
+  return (view.first_head + static_cast<int64_t>(row) * args.heads + (v - row * view.group)) *
+         args.kv.dim;
+}
+
+__device__ inline decide::KeyRange row_range(const AttentionArgs& args, const ItemView& view,
+                                             int row) {
+  return decide::visible_keys(view.request->attention, view.position + row,
+                              view.request->context_len, view.span_end, args.sliding_window);
+}
+
+// Keys that some row sees, [begin, end) less the hole, and those that all rows see. The hole is a
+// request's, the same for all rows.
+struct ItemKeys {
+  int32_t begin, end;
+  int32_t all_begin, all_end;
+  int32_t hole_begin, hole_end;
+
+  __device__ bool visible(int32_t position) const {
+    return position >= begin && position < end && !(position >= hole_begin && position < hole_end);
+  }
+  // Every row sees all of [at, at + keys).
+  __device__ bool whole(int32_t at, int32_t keys) const {
+    return at >= all_begin && at + keys <= all_end && (at + keys <= hole_begin || at >= hole_end);
+  }
+  // The first tile at or behind `at` that is not inside the hole.
+  __device__ int32_t next_tile(int32_t at, int32_t keys) const {
+    if (at >= hole_begin && at + keys <= hole_end) return hole_end / keys * keys;
+    return at;
+  }
+};
+
+// Called by all threads of a block; shared: 4 values.
+__device__ inline ItemKeys item_keys(const AttentionArgs& args, const ItemView& view,
+                                     int32_t* shared) {
+  const int rows = view.vectors / view.group;
+  if (threadIdx.x == 0) shared[0] = INT32_MAX, shared[1] = 0, shared[2] = 0, shared[3] = INT32_MAX;
+  __syncthreads();
+  for (int r = static_cast<int>(threadIdx.x); r < rows; r += static_cast<int>(blockDim.x)) {
+    const decide::KeyRange range = row_range(args, view, r);
+    atomicMax(shared + 2, range.begin);
+    atomicMin(shared + 3, range.end);
+    if (range.begin < range.end) {
+      atomicMin(shared + 0, range.begin);
+      atomicMax(shared + 1, range.end);
+    }
+  }
+  __syncthreads();
+  const decide::KeyRange first = row_range(args, view, 0);
+  return {shared[0], shared[1], shared[2], shared[3], first.hole_begin, first.hole_end};
+}
+
+// Where a key and its value are, in elements of page_* or flight_*.
+struct KeyPlace {
+  int64_t element;
+  bool cached;
+};
+
+__device__ inline KeyPlace find_key(const AttentionArgs& args, const ItemView& view,
+                                    int32_t position) {
+  const KeyValues& kv = args.kv;
+  const int32_t context = view.request->context_len;
+  if (position < context) {
+    const int32_t index = position / kv.page_size;
+    const int64_t line = static_cast<int64_t>(view.pages[index]) * kv.kv_heads + view.head;
+    return {(line * kv.page_size + (position - index * kv.page_size)) * kv.dim, true};
+  }
+  const int64_t line = static_cast<int64_t>(view.head) * kv.flight_rows;
+  const int32_t row = static_cast<int32_t>(view.request->first_token) + position - context;
+  return {(line + row) * kv.dim, false};
+}
+
+// Blocks of one item and KV head when each takes `vectors` query vectors.
+inline int item_chunks(const AttentionArgs& args, int vectors) {
+  const int group = args.heads / args.kv.kv_heads;
+  return (attention_item_rows(args.heads, args.kv.kv_heads) * group + vectors - 1) / vectors;
+}
+
+int launch_attention_f32(const AttentionArgs& args, cudaStream_t stream);
+int launch_attention_bf16(const AttentionArgs& args, cudaStream_t stream);
+
+}  // namespace diffulex::cuda

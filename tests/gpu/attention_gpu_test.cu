@@ -1,0 +1,210 @@
+// Attention on the device against the dense oracle, and against itself in other layouts.
+#include <cinttypes>
+
+#include "attention_batch.h"
+#include "attention_timing.h"
+
+namespace {
+
+using namespace diffulex_gpu;
+
+struct Errors {
+  double relative = 0;  // of a vector, by norm
+  double absolute = 0;  // of an element
+  bool untouched = true, complete = true;
+};
+
+int pick(std::mt19937_64& rng, std::initializer_list<int> list) {
+  return *(list.begin() + rng() % list.size());
+}
+
+Request random_request(std::mt19937_64& rng, int longest) {
+  Request r{};
+  const int g = pick(rng, {4, 8, 32});
+  r.seed = rng();
+  r.rule.mode = static_cast<Rule::Mode>(rng() % 5);
+  r.rule.g = g;
+  const bool from_start = r.rule.mode == Rule::kPrefixFull || rng() % 4 == 0;
+  r.context = from_start ? 0 : static_cast<int>(rng() % static_cast<uint64_t>(longest / 4)) * 4;
+  r.tokens = 1 + static_cast<int>(rng() % 150);
+  r.rule.prompt = 1 + static_cast<int>(rng() % 100);
+  r.rule.padded = (r.rule.prompt + g - 1) / g * g;
+  r.rule.hole = rng() % 3 == 0;
+  if (r.rule.hole && rng() % 2 == 0) r.rule.padded = r.rule.prompt + 150;  // whole tiles hidden
+  return r;
+}
+
+Batch random_batch(std::mt19937_64& rng, DType dtype, int dim, int longest) {
+  Batch b{};
+  b.dtype = dtype;
+  b.dim = dim;
+  b.kv_heads = pick(rng, {1, 2, 3});
+  b.heads = b.kv_heads * pick(rng, {1, 2, 3, 4, 7, 8, 16});
+  b.page_size = pick(rng, {1, 4, 8, 16, 32, 256});
+  b.window = rng() % 3 == 0 ? 1 + static_cast<int>(rng() % 200) : 0;
+  b.seed = rng();
+  const int count = 1 + static_cast<int>(rng() % 4);
+  for (int i = 0; i < count; ++i) b.requests.push_back(random_request(rng, longest));
+  return b;
+}
+
+// One head of one row of one request.
+void compare(const Batch& b, size_t request, int t, int h, const Elements& out, Errors& errors) {
+  const Request& r = b.requests[request];
+  const int kv_head = h / (b.heads / b.kv_heads), a = r.context + t;
+  Rule rule = r.rule;
+  rule.window = b.window;
+  const std::vector<double> expected = diffulex_oracle::attend(
+      rule, a, r.context, r.context + r.tokens, b.dim,
+      [&](int d) {
+        return static_cast<double>(rounded(sample(r.seed, kQuery, h, a, d), b.dtype)) *
+               static_cast<double>(scale_of(b));
+      },
+      [&](int k, int d) { return rounded(sample(r.seed, kKey, kv_head, k, d), b.dtype); },
+      [&](int k, int d) { return rounded(sample(r.seed, kValue, kv_head, k, d), b.dtype); });
+  double difference = 0, norm = 0;
+  for (int d = 0; d < b.dim; ++d) {
+    const int row = first_row(b, request) + t;
+    const double e = expected[static_cast<size_t>(d)];
+    const double x = out.get(static_cast<size_t>((row * b.heads + h) * b.dim + d));
+    if (std::isnan(x)) errors.complete = false;
+    difference += (x - e) * (x - e);
+    norm += e * e;
+    errors.absolute = std::max(errors.absolute, std::abs(x - e));
+  }
+  const double relative = norm == 0 ? (difference == 0 ? 0.0 : 1.0) : std::sqrt(difference / norm);
+  errors.relative = std::max(errors.relative, relative);
+}
+
+void check_coverage(const Batch& b, const Elements& out, Errors& errors) {
+  const size_t vector = static_cast<size_t>(b.heads * b.dim);
+  std::vector<bool> used(out.bytes().size() / diffulex::size_of(b.dtype) / vector);
+  for (size_t r = 0; r < b.requests.size(); ++r)
+    for (int t = 0; t < b.requests[r].tokens; ++t)
+      used[static_cast<size_t>(first_row(b, r) + t)] = true;
+  for (size_t row = 0; row < used.size(); ++row)
+    for (size_t i = 0; i < vector; ++i) {
+      const bool nan = std::isnan(out.get(row * vector + i));
+      if (used[row] && nan) errors.complete = false;
+      if (!used[row] && !nan) errors.untouched = false;
+    }
+}
+
+Errors errors_of(const Batch& b, std::mt19937_64& rng) {
+  Errors errors;
+  const Elements out = run(b);
+  check_coverage(b, out, errors);
+  for (size_t r = 0; r < b.requests.size(); ++r) {
+    const int last = b.requests[r].tokens - 1;
+    for (const int t :
+         {0, last / 2, static_cast<int>(rng() % static_cast<uint64_t>(last + 1)), last})
+      for (int i = 0; i < 2; ++i)
+        compare(b, r, t, static_cast<int>(rng() % static_cast<uint64_t>(b.heads)), out, errors);
+  }
+  return errors;
+}
+
+bool equals_the_oracle(DType dtype, int dim, int rounds, int longest, uint64_t seed) {
+  std::mt19937_64 rng(seed + static_cast<uint64_t>(dim));
+  Errors worst;
+  for (int i = 0; i < rounds; ++i) {
+    const Errors e = errors_of(random_batch(rng, dtype, dim, longest), rng);
+    worst.relative = std::max(worst.relative, e.relative);
+    worst.absolute = std::max(worst.absolute, e.absolute);
+    worst.untouched = worst.untouched && e.untouched;
+    worst.complete = worst.complete && e.complete;
+  }
+  const bool close = dtype == DType::kF32 ? worst.relative < 2e-5 : worst.absolute < 1.2e-2;
+  const bool ok = close && worst.untouched && worst.complete;
+  std::printf("%s oracle %s dim %3d, %2d batches, context < %4d: relative %.1e absolute %.1e%s%s\n",
+              ok ? "ok    " : "FAILED", diffulex::name_of(dtype).data(), dim, rounds, longest,
+              worst.relative, worst.absolute, worst.untouched ? "" : ", wrote unused rows",
+              worst.complete ? "" : ", NaN");
+  return ok;
+}
+
+// The last rows of one request of `keys` positions, however it is laid out.
+bool same_in_every_layout(DType dtype, int dim, int keys, int window) {
+  Batch b{dtype, 4, 2, dim, 8, window, {}, 1};
+  b.requests.push_back({{Rule::kBlockCausal, 8, 0, 0, 0, false}, 0, keys, 5});
+  const Elements reference = run(b);
+  const size_t vector = static_cast<size_t>(b.heads * b.dim) * diffulex::size_of(dtype);
+  bool ok = true;
+  int layouts = 0;
+  for (const int page_size : {1, 8, 32, 256})
+    for (const int context : {8, 64, 96, keys / 2 / 8 * 8, keys - 32, keys - 8}) {
+      b.page_size = page_size;
+      b.seed += 1;
+      b.requests[0].context = context;
+      b.requests[0].tokens = keys - context;
+      const Elements out = run(b);
+      const size_t first = static_cast<size_t>(first_row(b, 0)),
+                   skip = static_cast<size_t>(context);
+      ok = ok && std::memcmp(out.bytes().data() + first * vector,
+                             reference.bytes().data() + (first + skip) * vector,
+                             (static_cast<size_t>(keys) - skip) * vector) == 0;
+      ++layouts;
+    }
+  std::printf("%s bit-identical %s dim %d, %d keys, window %d: %d layouts\n",
+              ok ? "ok    " : "FAILED", diffulex::name_of(dtype).data(), dim, keys, window,
+              layouts);
+  return ok;
+}
+
+// More heads in a group than a block takes.
+bool wide_group(DType dtype) {
+  std::mt19937_64 rng(3);
+  Batch b{dtype, 150, 1, 64, 16, 0, {}, 2};
+  b.requests.push_back({{Rule::kPrefixCausal, 4, 0, 0, 0, false}, 40, 30, 6});
+  const Errors e = errors_of(b, rng);
+  const bool ok = e.complete && e.untouched && e.absolute < 1.2e-2;
+  std::printf("%s group of 150 heads, %s: absolute %.1e\n", ok ? "ok    " : "FAILED",
+              diffulex::name_of(dtype).data(), e.absolute);
+  return ok;
+}
+
+bool refuses() {
+  diffulex::cuda::AttentionArgs args{};
+  args.kv = {DType::kBF16, 2, 64, 8, 8, nullptr, nullptr, nullptr, nullptr};
+  args.heads = 4, args.scale = 1, args.item_count = 1;
+  bool ok = true;
+  const auto refused = [&](auto change) {
+    diffulex::cuda::AttentionArgs wrong = args;
+    change(wrong);
+    ok = ok && diffulex::cuda::launch_attention(wrong, nullptr) == cudaErrorInvalidValue;
+  };
+  refused([](auto& a) { a.kv.dim = 60; });
+  refused([](auto& a) { a.kv.dim = 520; });
+  refused([](auto& a) { a.kv.dim = 8; });
+  refused([](auto& a) { a.heads = 3; });
+  refused([](auto& a) { a.kv.page_size = 0; });
+  refused([](auto& a) { a.kv.dtype = DType::kF16; });
+  refused([](auto& a) { a.scale = NAN; });
+  std::printf("%s sizes that cannot be computed are refused\n", ok ? "ok    " : "FAILED");
+  return ok;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int devices = 0;
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
+    std::printf("no CUDA device: nothing was tested\n");
+    return 77;
+  }
+  const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : std::random_device()();
+  std::printf("seed %" PRIu64 "\n", seed);
+  bool ok = refuses();
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    for (const int dim : {16, 24, 64, 80, 128, 200, 256, 264, 512})
+      ok = equals_the_oracle(dtype, dim, dim > 128 ? 3 : 8, 400, seed) && ok;
+    ok = equals_the_oracle(dtype, 128, 3, 3500, seed) && ok;
+    ok = wide_group(dtype) && ok;
+    ok = same_in_every_layout(dtype, 128, 1288, 0) && ok;
+    ok = same_in_every_layout(dtype, 128, 1288, 300) && ok;
+    ok = same_in_every_layout(dtype, 256, 1160, 0) && ok;
+  }
+  std::printf("%s\n", ok ? "all checks passed" : "SOME CHECKS FAILED");
+  print_times();
+  return ok ? 0 : 1;
+}
