@@ -63,8 +63,9 @@ asan ubsan tsan: setup
 # Needs a CUDA device; builds with nvcc.
 test-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
-	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_tests
-	@build/release/cuda/diffulex_gpu_tests
+	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_decide_test diffulex_gpu_attention_test
+	@build/release/cuda/diffulex_gpu_decide_test
+	@build/release/cuda/diffulex_gpu_attention_test
 
 clean:
 	@rm -rf build

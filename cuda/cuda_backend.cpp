@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "backend/arch_check.h"
 #include "backend/step.h"
 #include "base/error.h"
 #include "cuda/forward.h"
@@ -117,6 +118,7 @@ MemoryPlan plan_memory(const ArchSpec& arch, const BackendConfig& config) {
     throw Error(DIFFULEX_E_UNSUPPORTED,
                 "a CUDA device computes in f32 or bf16, and keeps keys and values in the same type")
         .with("option", "kv_dtype");
+  check_heads(arch);
   return Forward::plan(arch, config);
 }
 

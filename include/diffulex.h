@@ -265,11 +265,14 @@ typedef int32_t (*diffulex_progress_fn)(const diffulex_progress* progress, void*
 typedef struct diffulex_device_info {
   uint32_t struct_size;
   int32_t usable;        /* 1 or 0 */
-  const char* selector;  /* what diffulex_engine_config.devices takes: "cpu" */
+  const char* selector;  /* what diffulex_engine_config.devices takes: "cpu", "cuda:0" */
   const char* name;      /* e.g. the processor's model name */
   const char* reason;    /* why it is not usable; "" when it is */
   uint64_t memory_total; /* bytes */
-  uint64_t memory_free;  /* bytes available to a new allocation now */
+  uint64_t memory_free; /* bytes available to a new allocation now; 0: not known without using it */
+  const char* id;       /* of the hardware, e.g. "GPU-..."; "" where it has none */
+  int32_t compute_major; /* CUDA compute capability; 0 elsewhere */
+  int32_t compute_minor;
 } diffulex_device_info;
 
 /* What an engine is made of. Strings and arrays are copied by diffulex_engine_create. Every number
@@ -277,11 +280,11 @@ typedef struct diffulex_device_info {
  * that both say something must say the same. */
 typedef struct diffulex_engine_config {
   uint32_t struct_size;
-  uint32_t flags;                      /* 0 */
-  const char* model_dir;               /* Hugging Face checkpoint directory; required */
-  const char* tokenizer_dir;           /* NULL: model_dir */
-  const char* devices;                 /* "cpu" (NULL: "cpu") */
-  const char* strategy;                /* NULL: the model family's own, e.g. "multi_bd" */
+  uint32_t flags;            /* 0 */
+  const char* model_dir;     /* Hugging Face checkpoint directory; required */
+  const char* tokenizer_dir; /* NULL: model_dir */
+  const char* devices;       /* "cpu", "cuda", "cuda:1" or "cuda:" and an id; NULL: "cpu" */
+  const char* strategy;      /* NULL: the model family's own, e.g. "multi_bd" */
   const diffulex_kv* strategy_options; /* see diffulex_strategy_option; defaults of every request */
   size_t strategy_option_count;
   const diffulex_kv* engine_options; /* see diffulex_engine_option */

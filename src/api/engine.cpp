@@ -57,7 +57,7 @@ diffulex_engine_info info_of(const diffulex_engine& handle) {
   info.architecture = config.arch.architecture.c_str();
   info.family = config.arch.family.c_str();
   info.strategy = config.strategy->name.data();
-  info.device = "cpu";
+  info.device = config.device->selector.c_str();
   info.kernels = handle.kernels.c_str();
   return info;
 }

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "api/guard.h"
+#include "backend/devices.h"
 #include "base/log.h"
 #include "base/system.h"
 #include "engine/engine_config.h"
@@ -14,7 +15,13 @@ namespace {
 using diffulex::Error;
 using diffulex::OptionSpec;
 
-constexpr const char* kFeatures[] = {"cpu", "prefix_cache", "multi_bd"};
+#if defined(DIFFULEX_WITH_CUDA)
+#define DIFFULEX_CUDA_DEVICE ",\"cuda\""
+constexpr const char* kFeatures[] = {"cpu", "cuda", "prefix_cache", "multi_bd", "d2f"};
+#else
+#define DIFFULEX_CUDA_DEVICE ""
+constexpr const char* kFeatures[] = {"cpu", "prefix_cache", "multi_bd", "d2f"};
+#endif
 
 constexpr struct {
   diffulex_status status;
@@ -94,7 +101,8 @@ const char* diffulex_build_info(void) {
 #else
          "debug"
 #endif
-         "\",\"devices\":[\"cpu\"],\"cpu_matmul\":\"oneDNN\",\"cpu_simd\":\"Highway\"}";
+         "\",\"devices\":[\"cpu\"" DIFFULEX_CUDA_DEVICE
+         "],\"cpu_matmul\":\"oneDNN\",\"cpu_simd\":\"Highway\"}";
 }
 
 int32_t diffulex_has_feature(const char* name) {
@@ -120,20 +128,33 @@ void diffulex_set_log(diffulex_log_fn fn, void* user_data, diffulex_log_level le
   });
 }
 
-size_t diffulex_device_count(void) { return 1; }
+size_t diffulex_device_count(void) {
+  size_t count = 0;
+  (void)diffulex::api::guard(nullptr, [&] {
+    count = diffulex::devices().size();
+    return DIFFULEX_OK;
+  });
+  return count;
+}
 
 diffulex_status diffulex_device_get(size_t index, diffulex_device_info* out,
                                     diffulex_error** error) {
   return diffulex::api::guard(error, [&] {
-    if (index >= diffulex_device_count()) no_such_index(index, diffulex_device_count(), "devices");
-    static const std::string name = diffulex::processor_name();
+    const auto& all = diffulex::devices();
+    if (index >= all.size()) no_such_index(index, all.size(), "devices");
+    const diffulex::Device& device = all[index];
     diffulex_device_info info{};
-    info.usable = 1;
-    info.selector = "cpu";
-    info.name = name.c_str();
-    info.reason = "";
-    info.memory_total = diffulex::memory_total_bytes();
-    info.memory_free = diffulex::memory_available_bytes();
+    info.usable = device.reason.empty() ? 1 : 0;
+    info.selector = device.selector.c_str();
+    info.id = device.id.c_str();
+    info.name = device.name.c_str();
+    info.reason = device.reason.c_str();
+    info.memory_total = device.memory_total;
+    info.memory_free = device.index == 0 && device.selector == "cpu"
+                           ? diffulex::memory_available_bytes()
+                           : device.memory_free;
+    info.compute_major = device.compute_major;
+    info.compute_minor = device.compute_minor;
     diffulex::api::write_struct(out, info, "out");
     return DIFFULEX_OK;
   });

@@ -10,6 +10,7 @@
 
 #include "backend/plan.h"
 #include "base/dtype.h"
+#include "diffulex.h"
 #include "model/arch.h"
 #include "model/weights.h"
 #include "step_generated.h"

@@ -59,7 +59,7 @@ void check_memory(const EngineConfig& config) {
   const MemoryPlan& m = config.memory;
   const uint64_t needed = m.weights + m.kv + m.workspace;
   if (config.available_bytes == 0 || needed <= config.available_bytes) return;
-  throw Error(DIFFULEX_E_HOST_MEMORY, "the engine needs " + std::to_string(needed) +
+  throw Error(out_of_memory(*config.device), "the engine needs " + std::to_string(needed) +
                                           " bytes (weights " + std::to_string(m.weights) +
                                           ", KV cache " + std::to_string(m.kv) + ", workspace " +
                                           std::to_string(m.workspace) + "), " +

@@ -167,10 +167,10 @@ void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_d
   shape.prefix_caching = options.flag("prefix_caching");
 }
 
-DType weight_dtype(diffulex_dtype asked) {
+DType weight_dtype(diffulex_dtype asked, const Device& device) {
   switch (asked) {
     case DIFFULEX_DTYPE_AUTO:
-      return cpu::best_weight_dtype();
+      return best_weight_dtype(device);
     case DIFFULEX_DTYPE_F32:
       return DType::kF32;
     case DIFFULEX_DTYPE_BF16:
@@ -204,11 +204,6 @@ void check_fields(const diffulex_engine_config& config) {
     invalid("event_mask", "event_mask has no bit that is a DIFFULEX_EVENT_*");
   if (config.log_level < DIFFULEX_LOG_TRACE || config.log_level > DIFFULEX_LOG_OFF)
     invalid("log_level", "log_level " + std::to_string(config.log_level) + " is no DIFFULEX_LOG_*");
-  if (config.devices != nullptr && std::string_view(config.devices) != "cpu")
-    throw Error(DIFFULEX_E_DEVICE_UNAVAILABLE, "device '" + std::string(config.devices) +
-                                                   "' is not available; this build runs on: cpu")
-        .with("device", config.devices)
-        .with("allowed", "cpu");
   if (config.run_mode != DIFFULEX_RUN_MANUAL && config.run_mode != DIFFULEX_RUN_THREAD)
     invalid("run_mode",
             "run_mode " + std::to_string(config.run_mode) + " is neither MANUAL nor THREAD");
@@ -222,7 +217,7 @@ void check_fields(const diffulex_engine_config& config) {
 }
 
 BackendConfig backend_config(const EngineShape& shape, const SamplerRule& sampler, DType weights,
-                             DType kv, int threads) {
+                             DType kv, int threads, int device) {
   BackendConfig backend;
   backend.max_requests = shape.max_requests;
   backend.max_tokens = shape.max_batched_tokens;
@@ -234,6 +229,7 @@ BackendConfig backend_config(const EngineShape& shape, const SamplerRule& sample
   backend.weight_dtype = weights;
   backend.kv_dtype = kv;
   backend.threads = threads;
+  backend.device = device;
   backend.carry_rows = sampler.shift;
   return backend;
 }
@@ -245,6 +241,7 @@ std::span<const OptionSpec> engine_options() { return kEngineOptions; }
 EngineConfig resolve(const diffulex_engine_config& config) {
   check_fields(config);
   OptionValues options = gather_options(config);
+  const Device& device = find_device(config.devices);
   ArchSpec arch = read_arch(config.model_dir);
   const Strategy& strategy =
       find_strategy(config.strategy != nullptr ? config.strategy : "multi_bd");
@@ -256,9 +253,9 @@ EngineConfig resolve(const diffulex_engine_config& config) {
 
   std::vector<std::string> notes = apply_requirements(strategy, options);
   EngineShape shape;
-  const DType weights = weight_dtype(config.weight_dtype);
+  const DType weights = weight_dtype(config.weight_dtype, device);
   const DType kv = kv_dtype(config.kv_dtype, weights);
-  const uint64_t available = memory_available_bytes();
+  const uint64_t available = available_bytes(device);
   resolve_blocks(options, arch, shape);
   resolve_batch(options, shape);
   resolve_cache(options, arch, kv, available, shape);
@@ -267,8 +264,8 @@ EngineConfig resolve(const diffulex_engine_config& config) {
                           ? static_cast<int>(options.integer("cpu_threads"))
                           : processor_count();
   const BackendConfig backend =
-      backend_config(shape, sampler_for(arch.family), weights, kv, threads);
-  const MemoryPlan memory = cpu::plan_memory(arch, backend);
+      backend_config(shape, sampler_for(arch.family), weights, kv, threads, device.index);
+  const MemoryPlan memory = plan_memory(device, arch, backend);
   return EngineConfig{
       .model_dir = config.model_dir,
       .tokenizer_dir = config.tokenizer_dir != nullptr ? config.tokenizer_dir : config.model_dir,
@@ -277,7 +274,8 @@ EngineConfig resolve(const diffulex_engine_config& config) {
       .strategy_options = std::move(strategy_options),
       .shape = shape,
       .backend = backend,
-      .make_backend = cpu::create,
+      .device = &device,
+      .make_backend = backend_of(device),
       .memory = memory,
       .available_bytes = available,
       .run_mode = config.run_mode,

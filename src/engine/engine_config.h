@@ -4,7 +4,7 @@
 #include <memory>
 #include <string>
 
-#include "backend/backend.h"
+#include "backend/devices.h"
 #include "diffulex.h"
 #include "model/arch.h"
 #include "strategy/strategy.h"
@@ -12,10 +12,6 @@
 namespace diffulex {
 
 std::span<const OptionSpec> engine_options();  // the table behind diffulex_engine_option
-
-using MakeBackend = std::unique_ptr<Backend> (*)(const ArchSpec& arch, const ModelWeights& weights,
-                                                 const BackendConfig& config,
-                                                 const LoadProgress& progress);
 
 struct EngineConfig {
   std::string model_dir;
@@ -25,6 +21,7 @@ struct EngineConfig {
   OptionValues strategy_options;
   EngineShape shape;
   BackendConfig backend;
+  const Device* device = nullptr;
   MakeBackend make_backend = nullptr;
   MemoryPlan memory;             // bytes it will take
   uint64_t available_bytes = 0;  // free now

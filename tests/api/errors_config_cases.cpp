@@ -104,6 +104,7 @@ Outcomes cache_below_length() {
 
 Outcomes too_much_memory() {
   return {create_fails(model_dir(), "KV cache", [](auto& c) {
+    c.devices = "cpu";
     c.kv_bytes = uint64_t{1} << 42;
     c.page_size = 4096;
   })};

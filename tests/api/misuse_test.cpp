@@ -34,7 +34,7 @@ Failure with_option(const char* key, const char* value) {
 TEST(Misuse, EngineConfig) {
   EXPECT_EQ(create([](auto& c) { c.model_dir = nullptr; }).option, "model_dir");
   EXPECT_EQ(create([](auto& c) { c.model_dir = "/nowhere/at/all"; }).status, DIFFULEX_E_IO);
-  EXPECT_EQ(create([](auto& c) { c.devices = "cuda:0"; }).status, DIFFULEX_E_DEVICE_UNAVAILABLE);
+  EXPECT_EQ(create([](auto& c) { c.devices = "cuda:99"; }).status, DIFFULEX_E_DEVICE_UNAVAILABLE);
   EXPECT_EQ(create([](auto& c) { c.strategy = "greedy"; }).status, DIFFULEX_E_STRATEGY_UNSUPPORTED);
   EXPECT_EQ(create([](auto& c) { c.run_mode = 9; }).option, "run_mode");
   EXPECT_EQ(create([](auto& c) { c.weight_dtype = 77; }).option, "weight_dtype");
@@ -187,13 +187,20 @@ TEST(Library, DescribesItself) {
   EXPECT_EQ(diffulex_abi_version(), 1u);
   EXPECT_EQ(diffulex_has_feature("cpu"), 1);
   EXPECT_EQ(diffulex_has_feature("teleport"), 0);
-  ASSERT_EQ(diffulex_device_count(), 1u);
+  const size_t devices = diffulex_device_count();
+  ASSERT_GE(devices, 1u);  // the CPU first
   diffulex_device_info device{};
   device.struct_size = sizeof(device);
   ASSERT_EQ(diffulex_device_get(0, &device, nullptr), DIFFULEX_OK);
   EXPECT_STREQ(device.selector, "cpu");
   EXPECT_GT(device.memory_total, device.memory_free);
-  EXPECT_EQ(diffulex_device_get(1, &device, nullptr), DIFFULEX_E_NOT_FOUND);
+  EXPECT_EQ(diffulex_device_get(devices, &device, nullptr), DIFFULEX_E_NOT_FOUND);
+  for (size_t i = 0; i < devices; ++i) {  // who cannot be used says why
+    ASSERT_EQ(diffulex_device_get(i, &device, nullptr), DIFFULEX_OK);
+    EXPECT_NE(device.usable != 0, std::strlen(device.reason) > 0) << device.selector;
+    EXPECT_EQ(device.usable != 0 && i > 0, device.compute_major > 0) << device.selector;
+  }
+  EXPECT_EQ(devices > 1, diffulex_has_feature("cuda") != 0);
   ASSERT_STREQ(diffulex_strategy_name(0), "multi_bd");
   EXPECT_NE(diffulex_strategy_summary("multi_bd"), nullptr);
   diffulex_option_info option{};
@@ -225,7 +232,9 @@ TEST(Library, PlansMemoryBeforeLoading) {
   ASSERT_EQ(diffulex_engine_plan(&config, &plan, nullptr), DIFFULEX_OK);
   EXPECT_GT(plan.shortfall_bytes, 0u);
   diffulex_engine* engine = nullptr;
-  EXPECT_EQ(diffulex_engine_create(&config, &engine, nullptr), DIFFULEX_E_HOST_MEMORY);
+  const bool host = config.devices == nullptr || std::strcmp(config.devices, "cpu") == 0;
+  EXPECT_EQ(diffulex_engine_create(&config, &engine, nullptr),
+            host ? DIFFULEX_E_HOST_MEMORY : DIFFULEX_E_DEVICE_MEMORY);
 }
 
 TEST(Library, LoadReportsProgressAndCanBeCancelled) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <functional>
 #include <string>
 #include <utility>
@@ -35,6 +36,7 @@ inline diffulex_engine_config default_config(const std::string& dir) {
   diffulex_engine_config config;
   diffulex_engine_config_init(&config, sizeof(config));
   config.model_dir = dir.c_str();
+  config.devices = std::getenv("DIFFULEX_TEST_DEVICE");  // the suite runs on any device
   return config;
 }
 

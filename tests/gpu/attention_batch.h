@@ -147,8 +147,8 @@ inline diffulex::RequestRow request_row(const Request& r, int slot, int first) {
   return row;
 }
 
-inline std::vector<diffulex::cuda::AttentionItem> items_of(const Batch& b) {
-  std::vector<diffulex::cuda::AttentionItem> items;
+inline std::vector<diffulex::AttentionItem> items_of(const Batch& b) {
+  std::vector<diffulex::AttentionItem> items;
   const int step = diffulex::cuda::attention_item_rows(b.heads, b.kv_heads);
   for (size_t r = 0; r < b.requests.size(); ++r)
     for (int first = 0; first < b.requests[r].tokens; first += step)
@@ -234,13 +234,13 @@ inline float scale_of(const Batch& b) { return 1.0f / std::sqrt(static_cast<floa
 // Outputs of all rows of the step, NaN where the kernel did not write.
 inline Elements run(const Batch& b) {
   const Layout l(b);
-  const std::vector<diffulex::cuda::AttentionItem> items = items_of(b);
+  const std::vector<diffulex::AttentionItem> items = items_of(b);
   const DeviceArray<uint8_t> pk(l.page_keys.bytes()), pv(l.page_values.bytes()),
       fk(l.flight_keys.bytes()), fv(l.flight_values.bytes()), q(l.queries.bytes()),
       out(std::vector<uint8_t>(l.queries.bytes().size(), uint8_t{0xff}));
   const DeviceArray<int32_t> tables(l.tables);
   const DeviceArray<diffulex::RequestRow> requests(l.requests);
-  const DeviceArray<diffulex::cuda::AttentionItem> device_items(items);
+  const DeviceArray<diffulex::AttentionItem> device_items(items);
   diffulex::cuda::AttentionArgs args{};
   args.kv = {b.dtype,  b.kv_heads, b.dim,    b.page_size, l.rows,
              pk.get(), pv.get(),   fk.get(), fv.get()};

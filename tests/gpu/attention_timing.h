@@ -98,10 +98,10 @@ inline void print_time(const Workload& w, const DeviceArray<uint16_t>& pool_keys
   std::shuffle(ids.begin(), ids.end(), rng);
   for (int i = 0; i < rotations * w.requests * table_stride; ++i)
     tables.push_back(ids[static_cast<size_t>(i % pool)]);
-  const std::vector<diffulex::cuda::AttentionItem> items = items_of(b);
+  const std::vector<diffulex::AttentionItem> items = items_of(b);
   const DeviceArray<diffulex::RequestRow> device_rows(rows);
   const DeviceArray<int32_t> device_tables(tables);
-  const DeviceArray<diffulex::cuda::AttentionItem> device_items(items);
+  const DeviceArray<diffulex::AttentionItem> device_items(items);
   const size_t flight = static_cast<size_t>(total) * kKvHeads * kDim;
   const DeviceArray<uint16_t> fk = random_array(flight, 3), fv = random_array(flight, 4),
                               q = random_array(flight * kHeads / kKvHeads, 5),

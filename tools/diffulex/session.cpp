@@ -59,6 +59,7 @@ diffulex_dtype dtype_of(const std::string& name) {
 void EngineOptions::add_to(CLI::App& app, bool model_required) {
   auto* m = app.add_option("-m,--model", model, "Hugging Face checkpoint directory");
   if (model_required) m->required();
+  app.add_option("--device", device, "cpu (default), cuda, cuda:1, ...; see 'inspect'");
   app.add_option("--strategy", strategy, "decoding strategy (default: the model family's)");
   app.add_option("--dtype", dtype, "compute type of the weights")
       ->check(CLI::IsMember({"auto", "f32", "bf16"}));
@@ -135,11 +136,13 @@ std::vector<diffulex_kv> Config::pairs(const std::vector<std::string>& items,
   return out;
 }
 
-Config::Config(const EngineOptions& options) : model_(options.model), strategy_(options.strategy) {
+Config::Config(const EngineOptions& options)
+    : model_(options.model), device_(options.device), strategy_(options.strategy) {
   diffulex_engine_config_init(&config, sizeof(config));
   engine_ = pairs(options.engine_set, engine_text_);
   strategy_options_ = pairs(options.strategy_set, strategy_text_);
   config.model_dir = model_.c_str();
+  config.devices = device_.empty() ? nullptr : device_.c_str();
   config.strategy = strategy_.empty() ? nullptr : strategy_.c_str();
   config.weight_dtype = dtype_of(options.dtype);
   config.block_size = options.block_size;

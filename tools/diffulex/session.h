@@ -13,7 +13,7 @@
 namespace diffulex_command {
 
 struct EngineOptions {
-  std::string model, strategy, dtype = "auto";
+  std::string model, device, strategy, dtype = "auto";
   uint32_t block_size = 0, buffer_blocks = 0, threads = 0;
   std::vector<std::string> engine_set, strategy_set;  // "key=value"
   bool quiet = false;
@@ -46,7 +46,7 @@ class Config {
  private:
   static std::vector<diffulex_kv> pairs(const std::vector<std::string>& items,
                                         std::vector<std::pair<std::string, std::string>>& store);
-  std::string model_, strategy_;
+  std::string model_, device_, strategy_;
   std::vector<std::pair<std::string, std::string>> engine_text_, strategy_text_;
   std::vector<diffulex_kv> engine_, strategy_options_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "backend/arch_check.h"
 #include "backend/cpu/isa.h"
 #include "base/error.h"
 #include "decide/multi_block.h"
@@ -10,27 +11,13 @@ namespace diffulex::cpu {
 
 namespace {
 
-[[noreturn]] void unsupported_model(const char* key, int value, const std::string& why) {
-  throw Error(DIFFULEX_E_MODEL_UNSUPPORTED,
-              std::string(key) + " = " + std::to_string(value) + ": " + why)
-      .with("key", key);
-}
-
 void check(const ArchSpec& arch, const BackendConfig& config) {
   const auto unsupported = [](const char* what) { throw Error(DIFFULEX_E_UNSUPPORTED, what); };
   if (config.weight_dtype == DType::kF16 || config.kv_dtype == DType::kF16)
     unsupported("the CPU backend computes with f32 or bf16");
   if (config.weight_dtype == DType::kBF16 && !has_avx512_bf16())
     unsupported("this processor does not multiply bf16");
-  for (const LayerSpec& layer : arch.layers) {
-    if (layer.head_dim < 16 || layer.head_dim > kMaxHeadDim || layer.head_dim % 8 != 0)
-      unsupported_model("head_dim", layer.head_dim,
-                        "the CPU backend computes heads of 16 to " + std::to_string(kMaxHeadDim) +
-                            " in steps of 8");
-    if (layer.kv_heads < 1 || arch.heads % layer.kv_heads != 0)
-      unsupported_model("num_key_value_heads", layer.kv_heads,
-                        "it must divide num_attention_heads = " + std::to_string(arch.heads));
-  }
+  check_heads(arch);
   if (config.max_requests < 1 || config.max_tokens < 1 || config.max_head_rows < 0 ||
       config.page_size < 1 || config.max_pages_per_request < 1 || config.kv_pages < 0 ||
       config.window_stride < 0 || config.threads < 1)
