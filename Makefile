@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test mutants bench lint install test-gpu fuzz-schedule valgrind asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu bench-gpu fuzz-schedule valgrind asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -66,6 +66,11 @@ test-gpu: setup
 	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_decide_test diffulex_gpu_attention_test
 	@build/release/cuda/diffulex_gpu_decide_test
 	@build/release/cuda/diffulex_gpu_attention_test
+
+bench-gpu: setup
+	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
+	@cmake --build --preset release -j$(JOBS) --target diffulex_bench_gpu
+	@build/release/bench/diffulex_bench_gpu
 
 clean:
 	@rm -rf build

@@ -77,7 +77,7 @@ Outcomes unknown_strategy() {
 
 Outcomes unknown_device() {
   Outcomes outcomes;
-  for (const char* device : {"cuda:0", "tpu", "cpu,cpu", "CPU"})
+  for (const char* device : {"cuda:99", "cuda:GPU-0", "tpu", "cpu,cpu", "CPU"})
     outcomes = outcomes + config_fails([&](auto& c) { c.devices = device; }, device);
   return outcomes;
 }
