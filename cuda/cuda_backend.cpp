@@ -1,11 +1,13 @@
 #include "cuda/cuda_backend.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "backend/arch_check.h"
 #include "backend/step.h"
 #include "base/error.h"
 #include "cuda/forward.h"
+#include "cuda/graphs.h"
 #include "cuda/step_arena.h"
 
 namespace diffulex::cuda {
@@ -72,6 +74,9 @@ class CudaBackend : public Backend {
   }
 
  private:
+  bool recordable() const;
+  void launch(const StepView& view);
+
   const BackendConfig config_;
   const ResultLayout layout_;
   std::optional<CurrentDevice> device_;  // engaged while the members below are destroyed
@@ -84,24 +89,44 @@ class CudaBackend : public Backend {
   DeviceMemory result_;
   PinnedMemory pinned_result_;
   Forward forward_;
+  Graphs graphs_;
 };
 
-// The host waits for the results only: the arena is free again by then.
-StepResult CudaBackend::execute(const wire::StepPlan& plan) {
-  const CurrentDevice current(config_.device);
-  step_.load(plan);
+// A recorded step uploads as much as its shape says, and knows no row that needs a way of its own.
+bool CudaBackend::recordable() const {
+  const auto sorted = [](const HeadRow& row) { return decide::truncates(row.sampler); };
+  return config_.graphs && step_.adjustments().empty() &&
+         std::none_of(step_.head.begin(), step_.head.end(), sorted);
+}
+
+void CudaBackend::launch(const StepView& view) {
   const cudaStream_t stream = stream_.get();
-  const StepView view = arena_.upload(step_, stream);
   std::byte* const out = result_.as();
   auto* const picks = reinterpret_cast<decide::Pick*>(out + layout_.picks);
-  if (view.rows > 0) forward_.run(view, step_.head, picks);
+  arena_.upload(stream);
+  if (view.shape.rows > 0) forward_.run(view, step_.head, picks);
   check(launch_decide_step(view, picks, config_.window_stride,
                            reinterpret_cast<decide::Window*>(out + layout_.windows),
                            reinterpret_cast<int32_t*>(out + layout_.tokens), stream),
         "the decisions of a step");
   check(cudaMemcpyAsync(pinned_result_.as(), out, layout_.bytes, cudaMemcpyDeviceToHost, stream),
         "the results of a step");
-  check(cudaStreamSynchronize(stream), "a step");
+}
+
+// The host waits for the results only: the arena is free again by then.
+StepResult CudaBackend::execute(const wire::StepPlan& plan) {
+  const CurrentDevice current(config_.device);
+  step_.load(plan);
+  const StepShape shape = shape_of(step_, config_);
+  const int generation = arena_.generation();
+  const StepView view = arena_.place(step_, shape);
+  if (arena_.generation() != generation) graphs_.clear();
+  arena_.pack(step_, view);
+  if (recordable())
+    graphs_.run(shape, stream_.get(), [&] { launch(view); });
+  else
+    launch(view);
+  check(cudaStreamSynchronize(stream_.get()), "a step");
   step_.keep_carried();
   const std::byte* const host = pinned_result_.as();
   const auto stride = static_cast<size_t>(config_.window_stride);

@@ -159,7 +159,7 @@ void Forward::run(const StepView& step, std::span<const HeadRow> heads, decide::
 
 // The head's product and the selection, a chunk of rows at a time.
 void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
-  const auto total = static_cast<int64_t>(heads.size());
+  const int64_t total = step_.shape.heads;
   for (int64_t first = 0; first < total; first += kHeadChunk) {
     const int64_t count = std::min(kHeadChunk, total - first);
     const std::byte* const x =
@@ -177,7 +177,7 @@ void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
                           picks};
     check(launch_reduce(chunk, step_, stream_), "the reduction of logits");
     check(launch_pick(chunk, step_, stream_), "the selection of tokens");
-    for (int64_t row = 0; row < count; ++row) {
+    for (int64_t row = 0; row < count && first + row < static_cast<int64_t>(heads.size()); ++row) {
       if (!decide::truncates(heads[static_cast<size_t>(first + row)].sampler)) continue;
       if (sorting_.bytes() == 0) sorting_ = DeviceMemory(sort_bytes(arch_.vocab_size));
       check(launch_pick_sorted(chunk, step_, static_cast<int32_t>(row), sorting_.as(), stream_),

@@ -10,7 +10,8 @@ NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
           f_.arch_.hidden_size,
           f_.dtype_,
           f_.normed_.as(),
-          f_.step_.rows,
+          f_.step_.shape.rows,
+          &f_.step_.counts->rows,
           nullptr,
           nullptr};
 }
@@ -18,14 +19,14 @@ NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
 // y = x * transpose(w), or residual += that.
 void ForwardOps::project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n,
                          int64_t k, bool into_residual) {
-  f_.blas_.run({x.as(), w, y.as(), f_.step_.rows, n, k, f_.dtype_,
+  f_.blas_.run({x.as(), w, y.as(), f_.step_.shape.rows, n, k, f_.dtype_,
                 into_residual ? DType::kF32 : f_.dtype_, into_residual},
                f_.stream_);
 }
 
 void ForwardOps::embed() {
-  check(launch_embed(f_.model_.embedding(), f_.dtype_, f_.step_.tokens, f_.step_.rows,
-                     f_.arch_.hidden_size, f_.residual_.as<float>(), f_.stream_),
+  check(launch_embed(f_.model_.embedding(), f_.dtype_, f_.step_, f_.arch_.hidden_size,
+                     f_.residual_.as<float>(), f_.stream_),
         "the embedding");
 }
 
@@ -66,7 +67,7 @@ void ForwardOps::attention(int layer) {
   args.tables = f_.tables_.as<int32_t>();
   args.table_stride = f_.config_.max_pages_per_request;
   args.items = f_.step_.items;
-  args.item_count = f_.step_.item_count;
+  args.item_count = f_.step_.shape.items;
   args.queries = f_.queries_.as();
   args.out = f_.attended_.as();
   check(launch_attention(args, f_.stream_), "attention");
@@ -87,7 +88,7 @@ void ForwardOps::gate_up(int layer) {
   const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size;
   project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, f_.arch_.hidden_size,
           false);
-  check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.rows, mlp, f_.activated_.as(),
+  check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.shape.rows, mlp, f_.activated_.as(),
                       f_.stream_),
         "the activation");
 }
@@ -100,12 +101,12 @@ void ForwardOps::down(int layer) {
 // The rows that the sampler reads; carried ones are read before this step's are kept.
 void ForwardOps::head_norm() {
   NormArgs args = norm_args(f_.model_.final_norm(), nullptr);
-  args.rows = f_.step_.head_count;
+  args.rows = f_.step_.shape.heads;
+  args.count = &f_.step_.counts->heads;
   args.from = f_.step_.head_source;
   args.carried = f_.carried_.as();
   check(launch_norm(args, f_.stream_), "the head's norm");
-  check(launch_carry(args, f_.step_.carries, f_.step_.carry_count, f_.carried_.as(), f_.stream_),
-        "the carried rows");
+  check(launch_carry(args, f_.step_, f_.carried_.as(), f_.stream_), "the carried rows");
 }
 
 }  // namespace diffulex::cuda

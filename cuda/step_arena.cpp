@@ -1,5 +1,6 @@
 #include "cuda/step_arena.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace diffulex::cuda {
@@ -7,88 +8,129 @@ namespace {
 
 constexpr size_t kAlignment = 16;
 
-size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
-
-// Lays arrays behind each other, the same way on both sides.
-class Packer {
- public:
-  Packer(std::byte* host, std::byte* device) : host_(host), device_(device) {}
-
-  // Room for `count` elements; *at: where the host writes them. Returns their place on the device.
-  template <class T>
-  const T* place(size_t count, T** at) {
-    *at = reinterpret_cast<T*>(host_ + used_);
-    const T* const there = reinterpret_cast<const T*>(device_ + used_);
-    used_ += aligned(count * sizeof(T));
-    return there;
+// Small numbers to a power of two, larger ones to an eighth of the power of two below.
+int32_t rounded(size_t n, int64_t limit) {
+  size_t step = 8;
+  while (step * 16 <= n) step *= 2;
+  if (n <= 64) {
+    step = 1;
+    while (step < n) step *= 2;
+    return static_cast<int32_t>(std::min<int64_t>(n == 0 ? 0 : static_cast<int64_t>(step), limit));
   }
-  template <class T>
-  const T* copy(std::span<const T> data) {
-    T* at = nullptr;
-    const T* const there = place(data.size(), &at);
-    if (!data.empty()) std::memcpy(at, data.data(), data.size_bytes());
-    return there;
-  }
-  size_t used() const { return used_; }
+  return static_cast<int32_t>(
+      std::min<int64_t>(static_cast<int64_t>((n + step - 1) / step * step), limit));
+}
 
- private:
-  std::byte* host_;
-  std::byte* device_;
-  size_t used_ = 0;
+// Where each array of a step begins, in bytes.
+struct Layout {
+  size_t counts, requests, tokens, row_request, head_source, heads, carries, items, pages, adjust;
+
+  explicit Layout(const StepShape& s) {
+    size_t at = 0;
+    const auto place = [&](size_t* begin, size_t count, size_t size) {
+      *begin = at;
+      at += (count * size + kAlignment - 1) / kAlignment * kAlignment;
+    };
+    const auto of = [](int32_t n) { return static_cast<size_t>(n); };
+    place(&counts, 1, sizeof(StepCounts));
+    place(&requests, of(s.requests), sizeof(RequestRow));
+    place(&tokens, of(s.rows), sizeof(int32_t));
+    place(&row_request, of(s.rows), sizeof(int32_t));
+    place(&head_source, of(s.heads), sizeof(int32_t));
+    place(&heads, of(s.heads), sizeof(HeadInfo));
+    place(&carries, of(s.carries), sizeof(CarryInfo));
+    place(&items, of(s.items), sizeof(AttentionItem));
+    place(&pages, of(s.pages), sizeof(int32_t));
+    adjust = at;
+  }
 };
 
-// items: one per row at most.
-size_t arena_bytes(size_t requests, size_t rows, size_t heads, size_t pages, size_t adjustments) {
-  return aligned(requests * sizeof(RequestRow)) + 2 * aligned(rows * sizeof(int32_t)) +
-         aligned(rows * sizeof(AttentionItem)) + aligned(heads * sizeof(int32_t)) +
-         aligned(heads * sizeof(HeadInfo)) + aligned(requests * sizeof(CarryInfo)) +
-         aligned(pages * sizeof(int32_t)) + aligned(adjustments * sizeof(decide::LogitAdjust));
+template <class T>
+void copy(std::byte* to, std::span<const T> from) {
+  if (!from.empty()) std::memcpy(to, from.data(), from.size_bytes());
 }
 
 }  // namespace
 
+StepShape shape_of(const Step& step, const BackendConfig& config) {
+  StepShape shape;
+  shape.requests = rounded(step.requests.size(), config.max_requests);
+  shape.rows = rounded(step.tokens.size(), config.max_tokens);
+  shape.heads = rounded(step.head.size(), config.max_head_rows);
+  shape.carries = rounded(step.carried.size(), config.max_requests);
+  shape.items = rounded(step.items.size(), config.max_tokens);
+  shape.pages = rounded(std::max<size_t>(step.pages.size(), 1),
+                        int64_t{config.max_requests} * config.max_pages_per_request);
+  size_t keys = 1;
+  for (const RequestRow& row : step.requests)
+    keys = std::max(keys, static_cast<size_t>(row.context_len) + row.token_count);
+  while (size_t(shape.max_keys) < keys)
+    shape.max_keys = shape.max_keys == 0 ? 1024 : shape.max_keys * 2;
+  return shape;
+}
+
 StepArena::StepArena(const BackendConfig& config) {
-  const auto requests = static_cast<size_t>(config.max_requests);
-  const size_t bytes = arena_bytes(requests, static_cast<size_t>(config.max_tokens),
-                                   static_cast<size_t>(config.max_head_rows),
-                                   requests * static_cast<size_t>(config.max_pages_per_request), 0);
+  StepShape largest;
+  largest.requests = largest.carries = config.max_requests;
+  largest.rows = largest.items = config.max_tokens;
+  largest.heads = config.max_head_rows;
+  largest.pages = config.max_requests * config.max_pages_per_request;
+  const size_t bytes = Layout(largest).adjust;
   pinned_ = PinnedMemory(bytes);
   device_ = DeviceMemory(bytes);
 }
 
-StepView StepArena::upload(const Step& step, cudaStream_t stream) {
-  const size_t bytes = arena_bytes(step.requests.size(), step.tokens.size(), step.head.size(),
-                                   step.pages.size(), step.adjustments().size());
-  if (bytes > device_.bytes()) {
-    PinnedMemory pinned(2 * bytes);
-    device_ = DeviceMemory(2 * bytes);
+StepView StepArena::place(const Step& step, const StepShape& shape) {
+  const Layout at(shape);
+  used_ = at.adjust + step.adjustments().size_bytes();
+  if (used_ > device_.bytes()) {
+    PinnedMemory pinned(2 * used_);
+    device_ = DeviceMemory(2 * used_);
     pinned_ = std::move(pinned);
+    ++generation_;
   }
-  Packer pack(pinned_.as(), device_.as());
+  const std::byte* const base = device_.as();
   StepView view;
-  view.requests = pack.copy(step.requests);
-  view.tokens = pack.copy(step.tokens);
-  view.row_request = pack.copy(std::span<const int32_t>(step.row_request));
-  view.head_source = pack.copy(std::span<const int32_t>(step.head_source));
-  view.items = pack.copy(std::span<const AttentionItem>(step.items));
-  view.pages = pack.copy(step.pages);
-  view.adjust = pack.copy(step.adjustments());
-  HeadInfo* head = nullptr;
-  view.heads = pack.place(step.head.size(), &head);
+  view.counts = reinterpret_cast<const StepCounts*>(base + at.counts);
+  view.requests = reinterpret_cast<const RequestRow*>(base + at.requests);
+  view.tokens = reinterpret_cast<const int32_t*>(base + at.tokens);
+  view.row_request = reinterpret_cast<const int32_t*>(base + at.row_request);
+  view.head_source = reinterpret_cast<const int32_t*>(base + at.head_source);
+  view.heads = reinterpret_cast<const HeadInfo*>(base + at.heads);
+  view.carries = reinterpret_cast<const CarryInfo*>(base + at.carries);
+  view.items = reinterpret_cast<const AttentionItem*>(base + at.items);
+  view.pages = reinterpret_cast<const int32_t*>(base + at.pages);
+  view.adjust = reinterpret_cast<const decide::LogitAdjust*>(base + at.adjust);
+  view.shape = shape;
+  return view;
+}
+
+void StepArena::pack(const Step& step, const StepView& view) {
+  const Layout at(view.shape);
+  std::byte* const base = pinned_.as();
+  *reinterpret_cast<StepCounts*>(base + at.counts) = {
+      static_cast<int32_t>(step.requests.size()), static_cast<int32_t>(step.tokens.size()),
+      static_cast<int32_t>(step.head.size()), static_cast<int32_t>(step.carried.size())};
+  copy(base + at.requests, step.requests);
+  copy(base + at.tokens, step.tokens);
+  copy(base + at.row_request, std::span<const int32_t>(step.row_request));
+  copy(base + at.head_source, std::span<const int32_t>(step.head_source));
+  copy(base + at.items, std::span<const AttentionItem>(step.items));
+  auto* const item = reinterpret_cast<AttentionItem*>(base + at.items);
+  std::fill(item + step.items.size(), item + view.shape.items, AttentionItem{0, 0, 0});
+  copy(base + at.pages, step.pages);
+  copy(base + at.adjust, step.adjustments());
+  auto* head = reinterpret_cast<HeadInfo*>(base + at.heads);
   for (size_t r = 0, h = 0; r < step.requests.size(); ++r)
     for (uint32_t i = 0; i < step.requests[r].head_count; ++i, ++h)
       head[h] = {static_cast<int32_t>(r), step.head[h].position};
-  CarryInfo* carry = nullptr;
-  view.carries = pack.place(step.carried.size(), &carry);
+  auto* carry = reinterpret_cast<CarryInfo*>(base + at.carries);
   for (const CarriedRow& c : step.carried) *carry++ = {c.row, c.slot};
-  view.request_count = static_cast<int32_t>(step.requests.size());
-  view.rows = static_cast<int32_t>(step.tokens.size());
-  view.head_count = static_cast<int32_t>(step.head.size());
-  view.carry_count = static_cast<int32_t>(step.carried.size());
-  view.item_count = static_cast<int32_t>(step.items.size());
-  check(cudaMemcpyAsync(device_.as(), pinned_.as(), pack.used(), cudaMemcpyHostToDevice, stream),
+}
+
+void StepArena::upload(cudaStream_t stream) const {
+  check(cudaMemcpyAsync(device_.as(), pinned_.as(), used_, cudaMemcpyHostToDevice, stream),
         "the upload of a step");
-  return view;
 }
 
 }  // namespace diffulex::cuda

@@ -11,8 +11,8 @@
 namespace diffulex::cuda {
 
 // out[r, :] = table[tokens[r], :], as f32.
-int launch_embed(const void* table, DType dtype, const int32_t* tokens, int rows, int hidden,
-                 float* out, cudaStream_t stream);
+int launch_embed(const void* table, DType dtype, const StepView& step, int hidden, float* out,
+                 cudaStream_t stream);
 
 // out[to, :] = RMSNorm(x[from, :] + bias) * weight, where bias (or null) also stays in x.
 struct NormArgs {
@@ -21,17 +21,17 @@ struct NormArgs {
   const float* bias;    // [hidden] or null
   float eps;
   int hidden;
-  DType dtype;          // of out
-  void* out;            // [*, hidden]
-  int rows;             // rows to write
-  const int32_t* from;  // [rows] or null: row i; negative: the row ~from of `carried` is copied
-  const void* carried;  // [slots, hidden] of dtype, for those
+  DType dtype;           // of out
+  void* out;             // [*, hidden]
+  int rows;              // to launch for
+  const int32_t* count;  // rows there are
+  const int32_t* from;   // [rows] or null: row i; negative: the row ~from of `carried` is copied
+  const void* carried;   // [slots, hidden] of dtype, for those
 };
 int launch_norm(const NormArgs& args, cudaStream_t stream);
 
 // Keeps the normalised hidden state of some rows: carried[slot, :] = RMSNorm(x[row, :]) * weight.
-int launch_carry(const NormArgs& args, const CarryInfo* carries, int count, void* carried,
-                 cudaStream_t stream);
+int launch_carry(const NormArgs& args, const StepView& step, void* carried, cudaStream_t stream);
 
 struct RopeArgs {
   const void* qkv;      // [rows, (heads + 2 kv_heads) * dim] of kv.dtype

@@ -106,6 +106,7 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   __shared__ Best best[kThreads];
   __shared__ float sums[kThreads];
   const int tile = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
+  if (chunk.first + row >= step.counts->heads) return;
   const HeadInfo head = step.heads[chunk.first + row];
   const RequestRow& request = step.requests[head.request];
   const int32_t first = tile * decide::kTileIds;
@@ -149,7 +150,7 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
 
 __global__ void pick_kernel(HeadChunk chunk, StepView step) {
   const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (row >= chunk.count) return;
+  if (row >= chunk.count || chunk.first + row >= step.counts->heads) return;
   const HeadInfo head = step.heads[chunk.first + row];
   const RequestRow& request = step.requests[head.request];
   if (decide::truncates(request.sampler)) return;
@@ -161,7 +162,7 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
 __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int32_t stride,
                                    decide::Window* windows, int32_t* tokens) {
   const int r = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (r >= step.request_count) return;
+  if (r >= step.counts->requests) return;
   const RequestRow& request = step.requests[r];
   decide::Window window = request.window;
   int32_t* const out = tokens + static_cast<int64_t>(r) * stride;
@@ -194,8 +195,8 @@ int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t strea
 
 int launch_decide_step(const StepView& step, const decide::Pick* picks, int32_t stride,
                        decide::Window* windows, int32_t* tokens, cudaStream_t stream) {
-  if (step.request_count == 0) return 0;
-  decide_step_kernel<<<static_cast<unsigned>((step.request_count + 31) / 32), 32, 0, stream>>>(
+  if (step.shape.requests == 0) return 0;
+  decide_step_kernel<<<static_cast<unsigned>((step.shape.requests + 31) / 32), 32, 0, stream>>>(
       step, picks, stride, windows, tokens);
   return static_cast<int>(cudaGetLastError());
 }

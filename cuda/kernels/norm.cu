@@ -8,9 +8,10 @@ namespace {
 constexpr int kThreads = 256;
 
 template <class T>
-__global__ void embed_kernel(const T* table, const int32_t* tokens, int hidden, float* out) {
+__global__ void embed_kernel(const T* table, StepView step, int hidden, float* out) {
   const int64_t row = blockIdx.x;
-  const T* const from = table + static_cast<int64_t>(tokens[row]) * hidden;
+  if (row >= step.counts->rows) return;
+  const T* const from = table + static_cast<int64_t>(step.tokens[row]) * hidden;
   for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
     out[row * hidden + i] = to_float(from[i]);
 }
@@ -32,6 +33,7 @@ template <class T>
 __global__ void norm_kernel(NormArgs a) {
   __shared__ float shared[kThreads / 32];
   const int64_t row = blockIdx.x, hidden = a.hidden;
+  if (row >= *a.count) return;
   const int64_t from = a.from != nullptr ? a.from[row] : row;
   T* const out = static_cast<T*>(a.out) + row * hidden;
   if (from < 0) {
@@ -44,9 +46,10 @@ __global__ void norm_kernel(NormArgs a) {
 }
 
 template <class T>
-__global__ void carry_kernel(NormArgs a, const CarryInfo* carries, T* carried) {
+__global__ void carry_kernel(NormArgs a, StepView step, T* carried) {
   __shared__ float shared[kThreads / 32];
-  const CarryInfo c = carries[blockIdx.x];
+  if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
+  const CarryInfo c = step.carries[blockIdx.x];
   const int64_t hidden = a.hidden;
   norm_row(a, a.x + c.row * hidden, carried + c.slot * hidden, shared);
 }
@@ -60,12 +63,13 @@ __global__ void convert_kernel(const From* from, To* to, int64_t n) {
 
 }  // namespace
 
-int launch_embed(const void* table, DType dtype, const int32_t* tokens, int rows, int hidden,
-                 float* out, cudaStream_t stream) {
+int launch_embed(const void* table, DType dtype, const StepView& step, int hidden, float* out,
+                 cudaStream_t stream) {
+  const int rows = step.shape.rows;
   if (rows == 0) return 0;
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
-    embed_kernel<<<rows, kThreads, 0, stream>>>(static_cast<const T*>(table), tokens, hidden, out);
+    embed_kernel<<<rows, kThreads, 0, stream>>>(static_cast<const T*>(table), step, hidden, out);
     return static_cast<int>(cudaGetLastError());
   });
 }
@@ -78,12 +82,12 @@ int launch_norm(const NormArgs& args, cudaStream_t stream) {
   });
 }
 
-int launch_carry(const NormArgs& args, const CarryInfo* carries, int count, void* carried,
-                 cudaStream_t stream) {
+int launch_carry(const NormArgs& args, const StepView& step, void* carried, cudaStream_t stream) {
+  const int count = step.shape.carries;
   if (count == 0) return 0;
   return with_element(args.dtype, [&](auto t) {
     using T = decltype(t);
-    carry_kernel<T><<<count, kThreads, 0, stream>>>(args, carries, static_cast<T*>(carried));
+    carry_kernel<T><<<count, kThreads, 0, stream>>>(args, step, static_cast<T*>(carried));
     return static_cast<int>(cudaGetLastError());
   });
 }

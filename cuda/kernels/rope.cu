@@ -47,7 +47,7 @@ __global__ void rope_kernel(RopeArgs a, StepView step) {
   const int64_t unit = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   const int64_t row = unit / all;
   const int head = static_cast<int>(unit % all), lane = static_cast<int>(threadIdx.x % 32);
-  if (row >= step.rows) return;
+  if (row >= step.counts->rows) return;
   const RequestRow& request = step.requests[step.row_request[row]];
   const auto in_request = static_cast<int32_t>(row - request.first_token);
   const int32_t position = request.context_len + in_request;
@@ -110,6 +110,7 @@ __global__ void swiglu_kernel(const T* gate_up, int64_t rows, int64_t mlp, T* ou
 }
 
 __global__ void tables_kernel(StepView step, int32_t* tables, int table_stride) {
+  if (static_cast<int32_t>(blockIdx.x) >= step.counts->requests) return;
   const RequestRow& request = step.requests[blockIdx.x];
   int32_t* const table =
       tables + static_cast<int64_t>(request.slot) * table_stride + request.table_offset;
@@ -127,8 +128,8 @@ unsigned blocks_for(int64_t n) {
 int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream) {
   if (args.kv.dim % 2 != 0 || args.kv.dim > 64 * kMaxPairs)
     return static_cast<int>(cudaErrorInvalidValue);
-  if (step.rows == 0) return 0;
-  const int64_t units = static_cast<int64_t>(step.rows) * (args.heads + 2 * args.kv.kv_heads);
+  if (step.shape.rows == 0) return 0;
+  const int64_t units = static_cast<int64_t>(step.shape.rows) * (args.heads + 2 * args.kv.kv_heads);
   const auto blocks = static_cast<unsigned>((units * 32 + kThreads - 1) / kThreads);
   return with_element(args.kv.dtype, [&](auto t) {
     rope_kernel<decltype(t)><<<blocks, kThreads, 0, stream>>>(args, step);
@@ -154,9 +155,9 @@ int launch_angles(float* angles, int64_t positions, int dim, float theta, cudaSt
 }
 
 int launch_tables(const StepView& step, int32_t* tables, int table_stride, cudaStream_t stream) {
-  if (step.request_count == 0) return 0;
-  tables_kernel<<<static_cast<unsigned>(step.request_count), kThreads, 0, stream>>>(step, tables,
-                                                                                    table_stride);
+  if (step.shape.requests == 0) return 0;
+  tables_kernel<<<static_cast<unsigned>(step.shape.requests), kThreads, 0, stream>>>(step, tables,
+                                                                                     table_stride);
   return static_cast<int>(cudaGetLastError());
 }
 

@@ -1,6 +1,7 @@
 // A step in device memory: the plan's bytes and what the host spells out of them, one copy.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 
 #include "backend/plan.h"
@@ -17,8 +18,22 @@ struct CarryInfo {
   int32_t slot;  // resident row that keeps its hidden state
 };
 
+// How much of a step there is. In device memory, so that a recorded launch serves steps of many
+// sizes.
+struct StepCounts {
+  int32_t requests, rows, heads, carries;
+};
+
+// What a step's launches are sized for: no less than its counts. Steps of one shape share a graph.
+struct StepShape {
+  int32_t requests = 0, rows = 0, heads = 0, carries = 0, items = 0, pages = 0;
+  int32_t max_keys = 0;  // of a request: cached and in flight
+  auto operator<=>(const StepShape&) const = default;
+};
+
 // All pointers are of the device.
 struct StepView {
+  const StepCounts* counts = nullptr;
   const RequestRow* requests = nullptr;
   const int32_t* tokens = nullptr;       // [rows]
   const int32_t* row_request = nullptr;  // [rows]
@@ -28,7 +43,7 @@ struct StepView {
   const AttentionItem* items = nullptr;  // [item_count]
   const decide::LogitAdjust* adjust = nullptr;
   const int32_t* pages = nullptr;  // new page-table entries of all requests
-  int32_t request_count = 0, rows = 0, head_count = 0, carry_count = 0, item_count = 0;
+  StepShape shape;
 };
 
 }  // namespace diffulex::cuda

@@ -52,6 +52,8 @@ constexpr OptionSpec kEngineOptions[] = {
      1, 9e15},
     {"step_log_capacity", OptionType::kInt, "256", "1..1000000",
      "steps that diffulex_engine_read_steps remembers", 1, 1000000},
+    {"cuda_graphs", OptionType::kBool, "true", "true, false",
+     "record the launches of steps that recur and replay them as one, on CUDA devices"},
     {"prefix_caching", OptionType::kBool, "true", "true, false",
      "reuse the KV pages of equal prompt and output prefixes"},
 };
@@ -263,8 +265,9 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   const int threads = options.is_set("cpu_threads")
                           ? static_cast<int>(options.integer("cpu_threads"))
                           : processor_count();
-  const BackendConfig backend =
+  BackendConfig backend =
       backend_config(shape, sampler_for(arch.family), weights, kv, threads, device.index);
+  backend.graphs = options.flag("cuda_graphs");
   const MemoryPlan memory = plan_memory(device, arch, backend);
   return EngineConfig{
       .model_dir = config.model_dir,

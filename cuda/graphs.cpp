@@ -1,0 +1,51 @@
+#include "cuda/graphs.h"
+
+#include "cuda/error.h"
+
+namespace diffulex::cuda {
+namespace {
+
+constexpr size_t kMostShapes = 256;  // more than steady work has; beyond it all are forgotten
+
+}  // namespace
+
+Graphs::~Graphs() { clear(); }
+
+void Graphs::clear() {
+  for (auto& [shape, entry] : entries_)
+    if (entry.graph != nullptr) (void)cudaGraphExecDestroy(entry.graph);
+  entries_.clear();
+}
+
+void Graphs::run(const StepShape& shape, cudaStream_t stream, const std::function<void()>& launch) {
+  const auto found = entries_.find(shape);
+  if (found == entries_.end()) {
+    if (entries_.size() >= kMostShapes) clear();
+    launch();
+    entries_.emplace(shape, Entry{});
+    return;
+  }
+  Entry& entry = found->second;
+  if (entry.graph == nullptr) entry.graph = record(stream, launch);
+  check(cudaGraphLaunch(entry.graph, stream), "the launch of a recorded step");
+}
+
+cudaGraphExec_t Graphs::record(cudaStream_t stream, const std::function<void()>& launch) {
+  check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+  cudaGraph_t graph = nullptr;
+  try {
+    launch();
+  } catch (...) {
+    (void)cudaStreamEndCapture(stream, &graph);
+    if (graph != nullptr) (void)cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(stream, &graph), "recording a step");
+  cudaGraphExec_t executable = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&executable, graph, 0);
+  (void)cudaGraphDestroy(graph);
+  check(status, "recording a step");
+  return executable;
+}
+
+}  // namespace diffulex::cuda

@@ -1,0 +1,36 @@
+// Recorded steps: the launches of a shape, replayed as one.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <functional>
+#include <map>
+
+#include "cuda/kernels/step.h"
+
+namespace diffulex::cuda {
+
+// A shape is recorded when it comes for the second time: the first one has made everything that a
+// recording must not make (kernels of products, memory). Thread class: the backend's owner thread.
+class Graphs {
+ public:
+  Graphs() = default;
+  ~Graphs();
+  Graphs(const Graphs&) = delete;
+  Graphs& operator=(const Graphs&) = delete;
+
+  // Runs `launch`, which puts a step of this shape on the stream, or its recording.
+  void run(const StepShape& shape, cudaStream_t stream, const std::function<void()>& launch);
+  // What was recorded is void: memory has moved.
+  void clear();
+
+ private:
+  struct Entry {
+    cudaGraphExec_t graph = nullptr;  // null: seen once
+  };
+  static cudaGraphExec_t record(cudaStream_t stream, const std::function<void()>& launch);
+
+  std::map<StepShape, Entry> entries_;
+};
+
+}  // namespace diffulex::cuda
