@@ -37,7 +37,7 @@ __device__ void load_tile(const AttentionArgs& args, const ItemView& view, const
   const auto source = [&](const void* pages, const void* flight) {
     return [&, pages, flight](int line) -> const float* {
       if (!keys.visible(at + line)) return nullptr;
-      const KeyPlace place = find_key(args, view, at + line);
+      const KeyPlace place = place_key(args, view, at + line, find_page(args, view, at + line));
       return static_cast<const float*>(place.cached ? pages : flight) + place.element;
     };
   };
@@ -73,13 +73,13 @@ __device__ void add_scores(const float* queries, const float* key, int dim,
 
 // kDims: a lane's dims, at lane + 32 * i.
 template <int kDims>
-__global__ void __launch_bounds__(kThreads, 1) attention_f32_kernel(const AttentionArgs args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_f32_kernel(const AttentionArgs args, int chunks) {
   extern __shared__ float4 memory[];
   __shared__ int32_t limits[4];
-  const int chunks = static_cast<int>(gridDim.y) / args.kv.kv_heads;
-  const int head = static_cast<int>(blockIdx.y) / chunks;
-  const ItemView view = view_item(args, static_cast<int>(blockIdx.x), head);
-  const int begin = (static_cast<int>(blockIdx.y) - head * chunks) * kVectors;
+  const BlockIndex index = block_index(args, chunks);
+  const ItemView view = view_item(args, index.item, index.head);
+  const int begin = index.chunk * kVectors;
   const int count = min(view.vectors - begin, kVectors);
   if (count <= 0) return;
   const ItemKeys keys = item_keys(args, view, limits);
@@ -161,9 +161,9 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
       cudaFuncSetAttribute(attention_f32_kernel<kDims>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<unsigned>(args.item_count),
-                  static_cast<unsigned>(args.kv.kv_heads * item_chunks(args, kVectors)));
-  attention_f32_kernel<kDims><<<grid, kThreads, bytes, stream>>>(args);
+  const int chunks = item_chunks(args.heads, args.kv.kv_heads, kVectors);
+  const auto blocks = static_cast<unsigned>(args.item_count * args.kv.kv_heads * chunks);
+  attention_f32_kernel<kDims><<<blocks, kThreads, bytes, stream>>>(args, chunks);
   return cudaGetLastError();
 }
 
