@@ -12,6 +12,7 @@ namespace {
 // there is one for each part, else one that carries the parts before.
 struct Grid {
   int chunks;
+  Divisor page_size;
   int parts;  // blocks over the keys of one item
   void* partials;
 };
@@ -36,70 +37,88 @@ __device__ Partial<S>& partial(const Grid& grid, int part) {
   return static_cast<Partial<S>*>(grid.partials)[block * grid.parts + part];
 }
 
+// The first steps of a block: everything the loop over tiles finds in shared memory.
 template <class S>
-__device__ void start_copies(const AttentionArgs& args, const Vectors& v, const ItemKeys& keys,
-                             const int32_t (&tiles)[2], Shared<S>& shared) {
-  for (int i = 0; i < 2; ++i)
-    find_places<S>(args, v.view, keys, tiles[i], page_at<S>(args, v.view, keys, tiles[i]), v.slice,
-                   shared.places[i]);
+__device__ void prepare(const AttentionArgs& args, const Vectors& v, Shared<S>& shared) {
+  const ItemKeys keys = item_keys(args, v.view, shared.limits);
+  if (threadIdx.x == 0) shared.view = v.view, shared.item = keys;
+  for (int i = static_cast<int>(threadIdx.x); i < S::kVectors; i += kThreads) {
+    int2 range{0, 0};
+    if (i < v.count) {
+      const decide::KeyRange seen = row_range(args, v.view, (v.begin + i) / v.view.group);
+      range = {seen.begin, seen.end};
+    }
+    shared.ranges[i] = range;
+  }
   load_queries(args, v.view, v.begin, v.count, shared);
   __syncthreads();
-  load_tile(args, v.slice, shared, 0);
+}
+
+template <class S>
+__device__ void start_copies(const AttentionArgs& args, Divisor page_size, int slice, int32_t at,
+                             int32_t next, Shared<S>& shared) {
+  const int32_t page = page_at(shared, page_size, at), second = page_at(shared, page_size, next);
+  find_places(args, page_size, at, page, slice, shared, 0);
+  find_places(args, page_size, next, second, slice, shared, 1);
+  __syncthreads();
+  load_tile(args, slice, shared, 0);
   commit_copies();
 }
 
-// Adds the tiles from `at` on that begin below `end`. Where a part ends before that, it is carried
-// over in `carry`; returns whether one was.
-template <class S>
-__device__ bool add_tiles(Accumulators<S>& acc, const AttentionArgs& args, const Vectors& v,
-                          const ItemKeys& keys, int32_t at, int32_t end, Partial<S>& carry,
+// Adds the tiles from `at` on that begin below `end`. Where a part ends before that, which only
+// kCarry allows, it is carried over in `carry`; returns whether one was.
+template <class S, bool kCarry>
+__device__ bool add_tiles(Accumulators<S>& acc, const AttentionArgs& args, Divisor page_size,
+                          int count, int slice, int32_t at, int32_t end, Partial<S>& carry,
                           Shared<S>& shared) {
   // Copies are one tile ahead of the computing, places two and their pages three.
   constexpr int kKeys = S::kKeys;
-  int32_t next = keys.next_tile(at + kKeys, kKeys), third = keys.next_tile(next + kKeys, kKeys);
-  start_copies(args, v, keys, {at, next}, shared);
-  int32_t page = page_at<S>(args, v.view, keys, third);
-  const bool first = tile_vector(0) < v.count, all = tile_vector(S::kTiles - 1) < v.count;
+  const ItemKeys& keys = shared.item;
+  const auto behind = [&](int32_t tile) { return keys.next_tile(tile + kKeys, kKeys); };
+  start_copies(args, page_size, slice, at, behind(at), shared);
+  int32_t page = page_at(shared, page_size, behind(behind(at)));
+  const bool first = tile_vector(0) < count, all = tile_vector(S::kTiles - 1) < count;
   const float scale2 = args.scale * kLog2E;
   bool carried = false;
   for (int buffer = 0; at < end; buffer ^= 1) {
     wait_copies<0>();
     __syncthreads();
-    const int32_t fourth = keys.next_tile(third + kKeys, kKeys);
+    const int32_t next = behind(at);
     if (next < end) {
-      load_tile(args, v.slice, shared, buffer ^ 1);
-      find_places<S>(args, v.view, keys, third, page, v.slice, shared.places[buffer]);
-      page = page_at<S>(args, v.view, keys, fourth);
+      const int32_t third = behind(next);
+      load_tile(args, slice, shared, buffer ^ 1);
+      find_places(args, page_size, third, page, slice, shared, buffer);
+      page = page_at(shared, page_size, behind(third));
     }
     commit_copies();
     if (all)
-      add_tile<S, S::kTiles>(acc, shared, buffer, keys, at, scale2);
+      add_tile<S, S::kTiles>(acc, shared, buffer, at, scale2);
     else if (first)
-      add_tile<S, 1>(acc, shared, buffer, keys, at, scale2);
-    if (next < end && next / kPartKeys != at / kPartKeys) {
+      add_tile<S, 1>(acc, shared, buffer, at, scale2);
+    if (kCarry && next < end && next / kPartKeys != at / kPartKeys) {
       add_lanes(acc);
-      if (carried) fold<S, true>(acc, v.count, carry);
-      store_partial(acc, v.count, carry);
+      if (carried) add_before(acc, count, carry);
+      store_partial(acc, count, carry);
       reset(acc);
       carried = true;
     }
-    at = next, next = third, third = fourth;
+    at = next;
   }
   return carried;
 }
 
-template <class S>
+// kCarry: a block may go through several parts.
+template <class S, bool kCarry>
 __global__ void __launch_bounds__(kThreads)
     attention_bf16_kernel(const AttentionArgs args, const Grid grid) {
   extern __shared__ uint4 memory[];
   Shared<S>& shared = *reinterpret_cast<Shared<S>*>(memory);
   const Vectors v = block_vectors<S>(args, grid);
   if (v.count <= 0) return;
-  if (args.kv.dim < S::kDim) clear_shared(shared);
-  const ItemKeys keys = item_keys(args, v.view, shared.limits);
-  const bool split = grid.parts > 1 && keys.begin / kPartKeys < (keys.end - 1) / kPartKeys;
+  prepare(args, v, shared);
+  int32_t begin = shared.item.begin, end = shared.item.end;
+  const bool split = grid.parts > 1 && begin / kPartKeys < (end - 1) / kPartKeys;
   const int part = static_cast<int>(blockIdx.z);
-  int32_t begin = keys.begin, end = keys.end;
   if (split) {
     begin = max(begin, part * kPartKeys), end = min(end, (part + 1) * kPartKeys);
     if (begin >= end) return;
@@ -108,19 +127,67 @@ __global__ void __launch_bounds__(kThreads)
   }
 
   Accumulators<S> acc;
-  find_ranges(acc, args, v.view, v.begin, v.count);
   reset(acc);
-  const int32_t at = keys.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
+  const int32_t at = shared.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
   Partial<S>& carry = partial<S>(grid, part);
-  const bool carried = at < end && add_tiles(acc, args, v, keys, at, end, carry, shared);
+  const bool carried = at < end && add_tiles<S, kCarry>(acc, args, grid.page_size, v.count, v.slice,
+                                                        at, end, carry, shared);
   add_lanes(acc);
   if (split) {
     store_partial(acc, v.count, carry);
     return;
   }
-  if (carried) fold<S, true>(acc, v.count, carry);
+  if (kCarry && carried) add_before(acc, v.count, carry);
   store(acc, args, v.view, v.begin, v.count, v.slice);
 }
+
+// One tile of vectors, kColumns columns of 8, parts [first, last]: several are on their way at
+// once.
+template <class S, int kColumns>
+__device__ void add_columns(const AttentionArgs& args, const Grid& grid, const Vectors& v, int tile,
+                            int column, int first, int last) {
+  constexpr int kBatch = 4;
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, out[kColumns][4] = {};
+  for (int part = first; part <= last; part += kBatch) {
+    float4 limits[kBatch], x[kBatch][kColumns];
+#pragma unroll
+    for (int p = 0; p < kBatch; ++p) {
+      const Partial<S>& from = partial<S>(grid, min(part + p, last));
+      limits[p] = from.limits[tile][threadIdx.x];
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) x[p][i] = from.out[tile][column + i][threadIdx.x];
+    }
+#pragma unroll
+    for (int p = 0; p < kBatch; ++p) {
+      if (part + p > last) break;
+      const Decay decay[2] = {common_top(top[0], limits[p].x), common_top(top[1], limits[p].y)};
+      top[0] = decay[0].top, top[1] = decay[1].top;
+      sum[0] = add_part(decay[0], sum[0], limits[p].z);
+      sum[1] = add_part(decay[1], sum[1], limits[p].w);
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        const float other[4] = {x[p][i].x, x[p][i].y, x[p][i].z, x[p][i].w};
+#pragma unroll
+        for (int e = 0; e < 4; ++e) out[i][e] = add_part(decay[e / 2], out[i][e], other[e]);
+      }
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int vector = tile_vector(tile) + lane_id() / 4 + h * 8;
+    if (vector >= v.count) continue;
+    uint16_t* const to = static_cast<uint16_t*>(args.out) +
+                         vector_element(args, v.view, v.begin + vector) + v.slice * S::kOut;
+    const float inverse = inverse_of(sum[h]);
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i)
+      if (v.slice * S::kOut + (column + i) * 8 < args.kv.dim)
+        *reinterpret_cast<uint32_t*>(to + (column + i) * 8 + lane_id() % 4 * 2) =
+            pack_bf16(out[i][2 * h] * inverse, out[i][2 * h + 1] * inverse);
+  }
+}
+
+constexpr int kPartColumns = 2;  // of 8, that a block of add_parts_kernel adds
 
 // Adds the parts of the items that several blocks worked on.
 template <class S>
@@ -132,15 +199,14 @@ __global__ void __launch_bounds__(kThreads)
   const ItemKeys keys = item_keys(args, v.view, limits);
   const int first = keys.begin / kPartKeys, last = (keys.end - 1) / kPartKeys;
   if (keys.begin >= keys.end || first == last) return;
-  Accumulators<S> acc;
-  reset(acc);
-  for (int part = first; part <= last; ++part) fold<S, false>(acc, v.count, partial<S>(grid, part));
-  store(acc, args, v.view, v.begin, v.count, v.slice);
+  const int column = static_cast<int>(blockIdx.z) * kPartColumns;
+  for (int tile = 0; tile < S::kTiles && tile_vector(tile) < v.count; ++tile)
+    add_columns<S, kPartColumns>(args, grid, v, tile, column, first, last);
 }
 
 // Many blocks keep the device busy without being split, and so many partials would take too much
 // memory.
-constexpr int kMaxPartials = 2048;
+constexpr int kMaxPartials = 4096;
 constexpr int kFewBlocks = 256;
 
 template <class S>
@@ -164,21 +230,23 @@ size_t workspace(int blocks, int parts) {
 
 template <class S>
 cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
-  const size_t bytes = sizeof(Shared<S>);
-  const cudaError_t error =
-      cudaFuncSetAttribute(attention_bf16_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(bytes));
-  if (error != cudaSuccess) return error;
   const int kv_heads = args.kv.kv_heads;
   const int blocks = blocks_of<S>(args.heads, kv_heads, args.item_count);
   const int parts = parts_of(args.max_keys);
   if (args.workspace_bytes < workspace<S>(blocks, parts)) return cudaErrorInvalidValue;
-  const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors),
+  const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors), divisor(args.kv.page_size),
                   is_split(blocks, parts) ? parts : 1, args.workspace};
   const dim3 size(static_cast<unsigned>(blocks), S::kSlices, static_cast<unsigned>(grid.parts));
-  attention_bf16_kernel<S><<<size, kThreads, bytes, stream>>>(args, grid);
+  const auto kernel =
+      parts > grid.parts ? attention_bf16_kernel<S, true> : attention_bf16_kernel<S, false>;
+  const size_t bytes = sizeof(Shared<S>);
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error != cudaSuccess) return error;
+  kernel<<<size, kThreads, bytes, stream>>>(args, grid);
   if (grid.parts > 1)
-    add_parts_kernel<S><<<dim3(size.x, size.y), kThreads, 0, stream>>>(args, grid);
+    add_parts_kernel<S>
+        <<<dim3(size.x, size.y, S::kOut / 8 / kPartColumns), kThreads, 0, stream>>>(args, grid);
   return cudaGetLastError();
 }
 

@@ -33,11 +33,12 @@ __device__ void load_lines(float* to, int count, int dim, const Source& source) 
 }
 
 __device__ void load_tile(const AttentionArgs& args, const ItemView& view, const ItemKeys& keys,
-                          int32_t at, const SharedF32& shared) {
+                          Divisor page_size, int32_t at, const SharedF32& shared) {
   const auto source = [&](const void* pages, const void* flight) {
     return [&, pages, flight](int line) -> const float* {
       if (!keys.visible(at + line)) return nullptr;
-      const KeyPlace place = place_key(args, view, at + line, find_page(args, view, at + line));
+      const int32_t page = find_page(view, page_size, at + line);
+      const KeyPlace place = place_key(args.kv, view, page_size, at + line, page);
       return static_cast<const float*>(place.cached ? pages : flight) + place.element;
     };
   };
@@ -74,7 +75,7 @@ __device__ void add_scores(const float* queries, const float* key, int dim,
 // kDims: a lane's dims, at lane + 32 * i.
 template <int kDims>
 __global__ void __launch_bounds__(kThreads, 1)
-    attention_f32_kernel(const AttentionArgs args, int chunks) {
+    attention_f32_kernel(const AttentionArgs args, int chunks, Divisor page_size) {
   extern __shared__ float4 memory[];
   __shared__ int32_t limits[4];
   const BlockIndex index = block_index(args, chunks);
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   for (int32_t at = keys.next_tile(keys.begin / kKeys * kKeys, kKeys); at < keys.end;
        at = keys.next_tile(at + kKeys, kKeys)) {
     __syncthreads();
-    load_tile(args, view, keys, at, shared);
+    load_tile(args, view, keys, page_size, at, shared);
     __syncthreads();
     float weights[kWarpVectors] = {};
     add_scores(shared.queries + warp * kWarpVectors * line, shared.keys + lane * line, dim,
@@ -163,7 +164,8 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
   if (error != cudaSuccess) return error;
   const int chunks = item_chunks(args.heads, args.kv.kv_heads, kVectors);
   const auto blocks = static_cast<unsigned>(args.item_count * args.kv.kv_heads * chunks);
-  attention_f32_kernel<kDims><<<blocks, kThreads, bytes, stream>>>(args, chunks);
+  attention_f32_kernel<kDims>
+      <<<blocks, kThreads, bytes, stream>>>(args, chunks, divisor(args.kv.page_size));
   return cudaGetLastError();
 }
 

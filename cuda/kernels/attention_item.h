@@ -106,18 +106,34 @@ struct KeyPlace {
   bool cached;
 };
 
-// Page of a position, 0 where it is in flight.
-__device__ inline int32_t find_page(const AttentionArgs& args, const ItemView& view,
-                                    int32_t position) {
-  return position < view.context ? view.pages[position / args.kv.page_size] : 0;
+// Division by a constant of the launch, for 0 <= n < 2^31: a product and a shift.
+struct Divisor {
+  uint32_t factor;
+  int32_t shift, value;
+
+  __device__ int32_t quotient(int32_t n) const {
+    return static_cast<int32_t>(static_cast<uint64_t>(n) * factor >> shift);
+  }
+};
+
+inline Divisor divisor(int32_t value) {
+  int32_t bits = 0;
+  while ((int64_t{1} << bits) < value) ++bits;
+  const uint64_t power = uint64_t{1} << (31 + bits), by = static_cast<uint64_t>(value);
+  return {static_cast<uint32_t>((power + by - 1) / by), 31 + bits, value};
 }
 
-__device__ inline KeyPlace place_key(const AttentionArgs& args, const ItemView& view,
+// Page of a position, 0 where it is in flight.
+__device__ inline int32_t find_page(const ItemView& view, Divisor page_size, int32_t position) {
+  return position < view.context ? view.pages[page_size.quotient(position)] : 0;
+}
+
+__device__ inline KeyPlace place_key(const KeyValues& kv, const ItemView& view, Divisor page_size,
                                      int32_t position, int32_t page) {
-  const KeyValues& kv = args.kv;
   if (position < view.context) {
     const int64_t line = static_cast<int64_t>(page) * kv.kv_heads + view.head;
-    return {(line * kv.page_size + position % kv.page_size) * kv.dim, true};
+    const int32_t offset = position - page_size.quotient(position) * page_size.value;
+    return {(line * page_size.value + offset) * kv.dim, true};
   }
   const int64_t line = static_cast<int64_t>(view.head) * kv.flight_rows;
   return {(line + view.row_of_context + position - view.context) * kv.dim, false};

@@ -28,20 +28,6 @@ __device__ inline void reset(Accumulators<S>& acc) {
     }
 }
 
-template <class S>
-__device__ inline void find_ranges(Accumulators<S>& acc, const AttentionArgs& args,
-                                   const ItemView& view, int begin, int count) {
-#pragma unroll
-  for (int t = 0; t < S::kTiles; ++t)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int v = tile_vector(t) + lane_id() / 4 + h * 8;
-      decide::KeyRange range{0, 0, 0, 0};
-      if (v < count) range = row_range(args, view, (begin + v) / view.group);
-      acc.begin[t][h] = range.begin, acc.end[t][h] = range.end;
-    }
-}
-
 // Ends a part: sums of the columns of four lanes become those of the row.
 template <class S>
 __device__ inline void add_lanes(Accumulators<S>& acc) {
@@ -83,33 +69,34 @@ __device__ inline float add_part(const Decay& d, float old_part, float new_part)
   return __fmaf_rn(new_part, d.new_part, __fmul_rn(old_part, d.old_part));
 }
 
-// acc = acc behind from, where `from` holds the keys before acc's (kAfter) or behind them.
-template <class S, bool kAfter>
-__device__ inline void fold(Accumulators<S>& acc, int count, const Partial<S>& from) {
+// Puts the keys of an earlier partial before those of the accumulators.
+template <class S>
+__device__ inline void add_before(Accumulators<S>& acc, int count, const Partial<S>& before) {
 #pragma unroll
   for (int t = 0; t < S::kTiles; ++t) {
     if (tile_vector(t) >= count) continue;
-    const float4 limits = from.limits[t][threadIdx.x];
+    const float4 limits = before.limits[t][threadIdx.x];
     const float top[2] = {limits.x, limits.y}, sum[2] = {limits.z, limits.w};
     Decay decay[2];
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      decay[h] = kAfter ? common_top(top[h], acc.top[t][h]) : common_top(acc.top[t][h], top[h]);
-      acc.sum[t][h] = kAfter ? add_part(decay[h], sum[h], acc.sum[t][h])
-                             : add_part(decay[h], acc.sum[t][h], sum[h]);
+      decay[h] = common_top(top[h], acc.top[t][h]);
       acc.top[t][h] = decay[h].top;
+      acc.sum[t][h] = add_part(decay[h], sum[h], acc.sum[t][h]);
     }
 #pragma unroll
     for (int i = 0; i < S::kOut / 8; ++i) {
-      const float4 x = from.out[t][i][threadIdx.x];
+      const float4 x = before.out[t][i][threadIdx.x];
       const float other[4] = {x.x, x.y, x.z, x.w};
 #pragma unroll
       for (int e = 0; e < 4; ++e)
-        acc.out[t][i][e] = kAfter ? add_part(decay[e / 2], other[e], acc.out[t][i][e])
-                                  : add_part(decay[e / 2], acc.out[t][i][e], other[e]);
+        acc.out[t][i][e] = add_part(decay[e / 2], other[e], acc.out[t][i][e]);
     }
   }
 }
+
+// A row that sees nothing has the sum 0 and gets zeros.
+__device__ inline float inverse_of(float sum) { return sum > 0 ? 1.0f / sum : 0.0f; }
 
 // Writes the rows' results; needs add_lanes.
 template <class S>
@@ -122,7 +109,7 @@ __device__ inline void store(const Accumulators<S>& acc, const AttentionArgs& ar
     for (int h = 0; h < 2; ++h) {
       const int v = tile_vector(t) + lane_id() / 4 + h * 8;
       if (v >= count) continue;
-      const float inverse = acc.sum[t][h] > 0 ? 1.0f / acc.sum[t][h] : 0.0f;
+      const float inverse = inverse_of(acc.sum[t][h]);
       uint16_t* const to = static_cast<uint16_t*>(args.out) +
                            vector_element(args, view, begin + v) + slice * S::kOut;
 #pragma unroll
