@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <cstddef>
 #include <cstdint>
 
 #include "backend/plan.h"
@@ -37,10 +38,18 @@ struct AttentionArgs {
   int32_t item_count;
   const void* queries;  // [rows, heads, dim] in kv.dtype
   void* out;            // [rows, heads, dim] in kv.dtype; a row that sees no key gets zeros
+  int32_t max_keys;     // at least context_len + token_count of every request
+  void* workspace;      // of the device, aligned to 16 bytes, this launch's alone while it runs
+  size_t workspace_bytes;
 };
 
 // Query rows of an item: with all heads of a group they make one tile.
 int attention_item_rows(int heads, int kv_heads);
+
+// Workspace that suffices for every launch with at most so many items and keys of a request; 0
+// where none is needed. Contents need not be kept between launches.
+size_t attention_workspace_bytes(DType dtype, int heads, int kv_heads, int dim, int max_items,
+                                 int max_keys);
 
 // Which keys row `position` of a request sees: decide::visible_keys. Results depend neither on the
 // page size nor on where a key is: tiles of keys begin at multiples of a constant. Returns a

@@ -1,347 +1,274 @@
 // Attention in bf16 on tensor cores: scores, softmax and sums in f32. A block takes a group of
 // query vectors of one KV head and walks the key tiles that any of them sees, one tile being
 // computed with while the next one is on its way to shared memory.
-#include <cuda_runtime.h>
+#include <algorithm>
 
-#include "cuda/kernels/attention_item.h"
-#include "cuda/kernels/mma.h"
+#include "cuda/kernels/attention_parts.h"
 
 namespace diffulex::cuda {
 namespace {
 
-constexpr int kWarps = 4, kThreads = kWarps * 32;
-constexpr int kPad = 8;  // elements; 8 lines of a column of 16 bytes then lie in different banks
-
-// dim: of a head, rounded up. out: columns of the result that a block computes. tiles: of 16
-// vectors, a warp's. keys: of a tile.
-template <int dim, int out, int tiles, int keys>
-struct Shape {
-  static constexpr int kDim = dim, kOut = out, kTiles = tiles, kKeys = keys;
-  static constexpr int kVectors = kWarps * tiles * 16;
-  static constexpr int kSlices = dim / out;
-  static constexpr int kLine = dim + kPad, kValueLine = out + kPad;  // elements
-  static constexpr int kKeyTile = keys * kLine, kValueTile = keys * kValueLine;
-  static constexpr int kElements = kVectors * kLine + 2 * kKeyTile + 2 * kValueTile;
+// How the blocks of a launch are laid out. Partials of a block follow one another; with `parts` > 1
+// there is one for each part, else one that carries the parts before.
+struct Grid {
+  int chunks;
+  Divisor page_size;
+  int parts;  // blocks over the keys of one item
+  void* partials;
 };
 
-struct Place {  // of a key; null: no row sees it
-  const uint16_t* key;
-  const uint16_t* value;
+// The vectors of a block.
+struct Vectors {
+  ItemView view;
+  int begin, count, slice;
 };
 
 template <class S>
-struct Shared {
-  uint16_t queries[S::kVectors * S::kLine];
-  uint16_t keys[2][S::kKeyTile];
-  uint16_t values[2][S::kValueTile];
-  Place places[2][S::kKeys];
-  int32_t limits[4];
-};
-
-// What a warp knows about its vectors: lane l has rows l / 4 and l / 4 + 8 of each tile.
-template <class S>
-struct Accumulators {
-  float out[S::kTiles][S::kOut / 8][4];
-  float top[S::kTiles][2], sum[S::kTiles][2];  // sum: of the lane's own columns
-  int32_t begin[S::kTiles][2], end[S::kTiles][2];
-};
-
-__device__ int lane_id() { return static_cast<int>(threadIdx.x) % 32; }
-__device__ int warp_id() { return static_cast<int>(threadIdx.x) / 32; }
-
-// First vector of a warp's tile.
-__device__ int tile_vector(int tile) { return (warp_id() + tile * kWarps) * 16; }
-
-template <class S>
-__device__ void find_places(const AttentionArgs& args, const ItemView& view, const ItemKeys& keys,
-                            int32_t at, int slice, Place* places) {
-  const int j = static_cast<int>(threadIdx.x);
-  if (j >= S::kKeys) return;
-  Place place{nullptr, nullptr};
-  if (keys.visible(at + j)) {
-    const KeyPlace found = find_key(args, view, at + j);
-    const KeyValues& kv = args.kv;
-    place.key =
-        static_cast<const uint16_t*>(found.cached ? kv.page_keys : kv.flight_keys) + found.element;
-    place.value = static_cast<const uint16_t*>(found.cached ? kv.page_values : kv.flight_values) +
-                  found.element + slice * S::kOut;
-  }
-  places[j] = place;
+__device__ Vectors block_vectors(const AttentionArgs& args, const Grid& grid) {
+  const BlockIndex index = block_index(args, grid.chunks);
+  const ItemView view = view_item(args, index.item, index.head);
+  const int begin = index.chunk * S::kVectors;
+  return {view, begin, min(view.vectors - begin, S::kVectors), static_cast<int>(blockIdx.y)};
 }
 
 template <class S>
-__device__ void load_tile(const AttentionArgs& args, int slice, Shared<S>& shared, int buffer) {
-  const uint32_t keys = shared_address(shared.keys[buffer]);
-  const uint32_t values = shared_address(shared.values[buffer]);
-  constexpr int kChunks = S::kDim / 8, kOutChunks = S::kOut / 8;
-  const int chunks = args.kv.dim / 8, out_chunks = chunks - slice * kOutChunks;
-#pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < S::kKeys * kChunks; i += kThreads) {
-    const int line = i / kChunks, chunk = i % kChunks;
-    const uint16_t* const from = shared.places[buffer][line].key;
-    if (chunk < chunks)
-      copy_async(keys + static_cast<uint32_t>(line * S::kLine + chunk * 8) * 2,
-                 from == nullptr ? args.queries : from + chunk * 8, from != nullptr);
-  }
-#pragma unroll
-  for (int i = static_cast<int>(threadIdx.x); i < S::kKeys * kOutChunks; i += kThreads) {
-    const int line = i / kOutChunks, chunk = i % kOutChunks;
-    const uint16_t* const from = shared.places[buffer][line].value;
-    if (chunk < out_chunks)
-      copy_async(values + static_cast<uint32_t>(line * S::kValueLine + chunk * 8) * 2,
-                 from == nullptr ? args.queries : from + chunk * 8, from != nullptr);
-  }
+__device__ Partial<S>& partial(const Grid& grid, int part) {
+  const int64_t block = static_cast<int64_t>(blockIdx.x) * S::kSlices + blockIdx.y;
+  return static_cast<Partial<S>*>(grid.partials)[block * grid.parts + part];
 }
 
-// Zeros where no copy goes: dims behind the head's, which are multiplied all the same.
+// The first steps of a block: everything the loop over tiles finds in shared memory.
 template <class S>
-__device__ void clear_shared(Shared<S>& shared) {
-  uint4* const p = reinterpret_cast<uint4*>(&shared);
-  for (int i = static_cast<int>(threadIdx.x); i < S::kElements / 8; i += kThreads)
-    p[i] = uint4{0, 0, 0, 0};
-}
-
-template <class S>
-__device__ void load_queries(const AttentionArgs& args, const ItemView& view, int begin, int count,
-                             Shared<S>& shared) {
-  const uint32_t to = shared_address(shared.queries);
-  const int chunks = args.kv.dim / 8;
-  for (int v = warp_id(); v < S::kVectors; v += kWarps) {
-    const bool valid = v < count;
-    const uint16_t* const from = static_cast<const uint16_t*>(args.queries) +
-                                 (valid ? vector_element(args, view, begin + v) : 0);
-    for (int chunk = lane_id(); chunk < chunks; chunk += 32)
-      copy_async(to + static_cast<uint32_t>(v * S::kLine + chunk * 8) * 2,
-                 valid ? from + chunk * 8 : from, valid);
-  }
-}
-
-// scores[16 * n, keys] of the warp's first n tiles.
-template <class S, int n>
-__device__ void compute_scores(const uint16_t* queries, const uint16_t* keys,
-                               float (&scores)[n][S::kKeys / 8][4]) {
-  const int lane = lane_id();
-  const uint32_t query =
-      shared_address(queries + (tile_vector(0) + lane % 16) * S::kLine + lane / 16 * 8);
-  const uint32_t key =
-      shared_address(keys + (lane % 8 + lane / 16 * 8) * S::kLine + lane / 8 % 2 * 8);
-#pragma unroll
-  for (int d = 0; d < S::kDim / 16; ++d) {
-    uint32_t a[n][4];
-#pragma unroll
-    for (int t = 0; t < n; ++t)
-      load_matrices(a[t], query + static_cast<uint32_t>(t * kWarps * 16 * S::kLine + d * 16) * 2);
-#pragma unroll
-    for (int j = 0; j < S::kKeys / 16; ++j) {
-      uint32_t b[4];
-      load_matrices(b, key + static_cast<uint32_t>(j * 16 * S::kLine + d * 16) * 2);
-#pragma unroll
-      for (int t = 0; t < n; ++t) {
-        multiply_add(scores[t][2 * j], a[t], b[0], b[1]);
-        multiply_add(scores[t][2 * j + 1], a[t], b[2], b[3]);
-      }
+__device__ void prepare(const AttentionArgs& args, const Vectors& v, Shared<S>& shared) {
+  const ItemKeys keys = item_keys(args, v.view, shared.limits);
+  if (threadIdx.x == 0) shared.view = v.view, shared.item = keys;
+  for (int i = static_cast<int>(threadIdx.x); i < S::kVectors; i += kThreads) {
+    int2 range{0, 0};
+    if (i < v.count) {
+      const decide::KeyRange seen = row_range(args, v.view, (v.begin + i) / v.view.group);
+      range = {seen.begin, seen.end};
     }
+    shared.ranges[i] = range;
   }
-}
-
-template <class S, int n>
-__device__ void mask_scores(const Accumulators<S>& acc, const ItemKeys& keys, int32_t at,
-                            float (&scores)[n][S::kKeys / 8][4]) {
-#pragma unroll
-  for (int j = 0; j < S::kKeys / 8; ++j)
-#pragma unroll
-    for (int e = 0; e < 2; ++e) {
-      const int32_t position = at + j * 8 + lane_id() % 4 * 2 + e;
-      const bool hidden = position >= keys.hole_begin && position < keys.hole_end;
-#pragma unroll
-      for (int t = 0; t < n; ++t)
-#pragma unroll
-        for (int h = 0; h < 2; ++h)
-          if (hidden || position < acc.begin[t][h] || position >= acc.end[t][h])
-            scores[t][j][2 * h + e] = -INFINITY;
-    }
-}
-
-// Scores become weights; what was summed before fades to the new maximum.
-template <class S, int n>
-__device__ void soften(Accumulators<S>& acc, float scale2, float (&scores)[n][S::kKeys / 8][4]) {
-#pragma unroll
-  for (int t = 0; t < n; ++t)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float top = -INFINITY;
-#pragma unroll
-      for (int j = 0; j < S::kKeys / 8; ++j)
-        top = fmaxf(top, fmaxf(scores[t][j][2 * h], scores[t][j][2 * h + 1]));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      const float next = fmaxf(acc.top[t][h], top * scale2);
-      const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
-      const float decay = fast_exp2(acc.top[t][h] - shift);
-      float sum = 0;
-#pragma unroll
-      for (int j = 0; j < S::kKeys / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& x = scores[t][j][2 * h + e];
-          x = fast_exp2(fmaf(x, scale2, -shift));
-          sum += x;
-        }
-      acc.sum[t][h] = fmaf(acc.sum[t][h], decay, sum);
-      acc.top[t][h] = next;
-#pragma unroll
-      for (int i = 0; i < S::kOut / 8; ++i) {
-        acc.out[t][i][2 * h] *= decay;
-        acc.out[t][i][2 * h + 1] *= decay;
-      }
-    }
-}
-
-template <class S, int n>
-__device__ void add_values(Accumulators<S>& acc, const uint16_t* values,
-                           const float (&weights)[n][S::kKeys / 8][4]) {
-  const int lane = lane_id();
-  const uint32_t value = shared_address(values + lane % 16 * S::kValueLine + lane / 16 * 8);
-#pragma unroll
-  for (int j = 0; j < S::kKeys / 16; ++j) {
-    uint32_t a[n][4];
-#pragma unroll
-    for (int t = 0; t < n; ++t)
-#pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const float(&w)[4] = weights[t][2 * j + i / 2];
-        a[t][i] = pack_bf16(w[i % 2 * 2], w[i % 2 * 2 + 1]);
-      }
-#pragma unroll
-    for (int i = 0; i < S::kOut / 16; ++i) {
-      uint32_t b[4];
-      load_transposed(b, value + static_cast<uint32_t>(j * 16 * S::kValueLine + i * 16) * 2);
-#pragma unroll
-      for (int t = 0; t < n; ++t) {
-        multiply_add(acc.out[t][2 * i], a[t], b[0], b[1]);
-        multiply_add(acc.out[t][2 * i + 1], a[t], b[2], b[3]);
-      }
-    }
-  }
-}
-
-template <class S, int n>
-__device__ void add_tile(Accumulators<S>& acc, const Shared<S>& shared, int buffer,
-                         const ItemKeys& keys, int32_t at, float scale2) {
-  float scores[n][S::kKeys / 8][4] = {};
-  compute_scores<S, n>(shared.queries, shared.keys[buffer], scores);
-  if (!keys.whole(at, S::kKeys)) mask_scores<S, n>(acc, keys, at, scores);
-  soften<S, n>(acc, scale2, scores);
-  add_values<S, n>(acc, shared.values[buffer], scores);
-}
-
-template <class S>
-__device__ void start(Accumulators<S>& acc, const AttentionArgs& args, const ItemView& view,
-                      int begin, int count) {
-#pragma unroll
-  for (int t = 0; t < S::kTiles; ++t)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int v = tile_vector(t) + lane_id() / 4 + h * 8;
-      decide::KeyRange range{0, 0, 0, 0};
-      if (v < count) range = row_range(args, view, (begin + v) / view.group);
-      acc.begin[t][h] = range.begin, acc.end[t][h] = range.end;
-      acc.top[t][h] = -INFINITY, acc.sum[t][h] = 0;
-#pragma unroll
-      for (int i = 0; i < S::kOut / 8; ++i) acc.out[t][i][2 * h] = acc.out[t][i][2 * h + 1] = 0;
-    }
-}
-
-template <class S>
-__device__ void store(const Accumulators<S>& acc, const AttentionArgs& args, const ItemView& view,
-                      int begin, int count, int slice) {
-  const int dims = args.kv.dim - slice * S::kOut;
-#pragma unroll
-  for (int t = 0; t < S::kTiles; ++t)
-#pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      float sum = acc.sum[t][h];
-      sum += __shfl_xor_sync(~0u, sum, 1);
-      sum += __shfl_xor_sync(~0u, sum, 2);
-      const float inverse = sum > 0 ? 1.0f / sum : 0.0f;
-      const int v = tile_vector(t) + lane_id() / 4 + h * 8;
-      if (v >= count) continue;
-      uint16_t* const to = static_cast<uint16_t*>(args.out) +
-                           vector_element(args, view, begin + v) + slice * S::kOut;
-#pragma unroll
-      for (int i = 0; i < S::kOut / 8; ++i)
-        if (i * 8 < dims)
-          *reinterpret_cast<uint32_t*>(to + i * 8 + lane_id() % 4 * 2) =
-              pack_bf16(acc.out[t][i][2 * h] * inverse, acc.out[t][i][2 * h + 1] * inverse);
-    }
-}
-
-template <class S>
-__global__ void __launch_bounds__(kThreads) attention_bf16_kernel(const AttentionArgs args) {
-  extern __shared__ uint4 memory[];
-  Shared<S>& shared = *reinterpret_cast<Shared<S>*>(memory);
-  const int chunks = static_cast<int>(gridDim.y) / args.kv.kv_heads;
-  const int head = static_cast<int>(blockIdx.y) / chunks, slice = static_cast<int>(blockIdx.z);
-  const ItemView view = view_item(args, static_cast<int>(blockIdx.x), head);
-  const int begin = (static_cast<int>(blockIdx.y) - head * chunks) * S::kVectors;
-  const int count = min(view.vectors - begin, S::kVectors);
-  if (count <= 0) return;
-  if (args.kv.dim < S::kDim) clear_shared(shared);
-  const ItemKeys keys = item_keys(args, view, shared.limits);
-
-  // places are one tile ahead of the copies, which are one tile ahead of the computing.
-  int32_t at = keys.next_tile(keys.begin / S::kKeys * S::kKeys, S::kKeys);
-  int32_t next = keys.next_tile(at + S::kKeys, S::kKeys);
-  find_places<S>(args, view, keys, at, slice, shared.places[0]);
-  find_places<S>(args, view, keys, next, slice, shared.places[1]);
-  load_queries(args, view, begin, count, shared);
+  load_queries(args, v.view, v.begin, v.count, shared);
   __syncthreads();
-  if (at < keys.end) load_tile(args, slice, shared, 0);
+}
+
+template <class S>
+__device__ void start_copies(const AttentionArgs& args, Divisor page_size, int slice, int32_t at,
+                             int32_t next, Shared<S>& shared) {
+  const int32_t page = page_at(shared, page_size, at), second = page_at(shared, page_size, next);
+  find_places(args, page_size, at, page, slice, shared, 0);
+  find_places(args, page_size, next, second, slice, shared, 1);
+  __syncthreads();
+  load_tile(args, slice, shared, 0);
   commit_copies();
-  Accumulators<S> acc;
-  start(acc, args, view, begin, count);
+}
+
+// Adds the tiles from `at` on that begin below `end`. Where a part ends before that, which only
+// kCarry allows, it is carried over in `carry`; returns whether one was.
+template <class S, bool kCarry>
+__device__ bool add_tiles(Accumulators<S>& acc, const AttentionArgs& args, Divisor page_size,
+                          int count, int slice, int32_t at, int32_t end, Partial<S>& carry,
+                          Shared<S>& shared) {
+  // Copies are one tile ahead of the computing, places two and their pages three.
+  constexpr int kKeys = S::kKeys;
+  const ItemKeys& keys = shared.item;
+  const auto behind = [&](int32_t tile) { return keys.next_tile(tile + kKeys, kKeys); };
+  start_copies(args, page_size, slice, at, behind(at), shared);
+  int32_t page = page_at(shared, page_size, behind(behind(at)));
   const bool first = tile_vector(0) < count, all = tile_vector(S::kTiles - 1) < count;
   const float scale2 = args.scale * kLog2E;
-  for (int buffer = 0; at < keys.end; buffer ^= 1) {
+  bool carried = false;
+  for (int buffer = 0; at < end; buffer ^= 1) {
     wait_copies<0>();
     __syncthreads();
-    const int32_t behind = keys.next_tile(next + S::kKeys, S::kKeys);
-    if (next < keys.end) {
+    const int32_t next = behind(at);
+    if (next < end) {
+      const int32_t third = behind(next);
       load_tile(args, slice, shared, buffer ^ 1);
-      find_places<S>(args, view, keys, behind, slice, shared.places[buffer]);
+      find_places(args, page_size, third, page, slice, shared, buffer);
+      page = page_at(shared, page_size, behind(third));
     }
     commit_copies();
     if (all)
-      add_tile<S, S::kTiles>(acc, shared, buffer, keys, at, scale2);
+      add_tile<S, S::kTiles>(acc, shared, buffer, at, scale2);
     else if (first)
-      add_tile<S, 1>(acc, shared, buffer, keys, at, scale2);
-    at = next, next = behind;
+      add_tile<S, 1>(acc, shared, buffer, at, scale2);
+    if (kCarry && next < end && next / kPartKeys != at / kPartKeys) {
+      add_lanes(acc);
+      if (carried) add_before(acc, count, carry);
+      store_partial(acc, count, carry);
+      reset(acc);
+      carried = true;
+    }
+    at = next;
   }
-  wait_copies<0>();
-  store(acc, args, view, begin, count, slice);
+  return carried;
+}
+
+// kCarry: a block may go through several parts.
+template <class S, bool kCarry>
+__global__ void __launch_bounds__(kThreads)
+    attention_bf16_kernel(const AttentionArgs args, const Grid grid) {
+  extern __shared__ uint4 memory[];
+  Shared<S>& shared = *reinterpret_cast<Shared<S>*>(memory);
+  const Vectors v = block_vectors<S>(args, grid);
+  if (v.count <= 0) return;
+  prepare(args, v, shared);
+  int32_t begin = shared.item.begin, end = shared.item.end;
+  const bool split = grid.parts > 1 && begin / kPartKeys < (end - 1) / kPartKeys;
+  const int part = static_cast<int>(blockIdx.z);
+  if (split) {
+    begin = max(begin, part * kPartKeys), end = min(end, (part + 1) * kPartKeys);
+    if (begin >= end) return;
+  } else if (part > 0) {
+    return;
+  }
+
+  Accumulators<S> acc;
+  reset(acc);
+  const int32_t at = shared.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
+  Partial<S>& carry = partial<S>(grid, part);
+  const bool carried = at < end && add_tiles<S, kCarry>(acc, args, grid.page_size, v.count, v.slice,
+                                                        at, end, carry, shared);
+  add_lanes(acc);
+  if (split) {
+    store_partial(acc, v.count, carry);
+    return;
+  }
+  if (kCarry && carried) add_before(acc, v.count, carry);
+  store(acc, args, v.view, v.begin, v.count, v.slice);
+}
+
+// One tile of vectors, kColumns columns of 8, parts [first, last]: several are on their way at
+// once.
+template <class S, int kColumns>
+__device__ void add_columns(const AttentionArgs& args, const Grid& grid, const Vectors& v, int tile,
+                            int column, int first, int last) {
+  constexpr int kBatch = 4;
+  float top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0}, out[kColumns][4] = {};
+  for (int part = first; part <= last; part += kBatch) {
+    float4 limits[kBatch], x[kBatch][kColumns];
+#pragma unroll
+    for (int p = 0; p < kBatch; ++p) {
+      const Partial<S>& from = partial<S>(grid, min(part + p, last));
+      limits[p] = from.limits[tile][threadIdx.x];
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) x[p][i] = from.out[tile][column + i][threadIdx.x];
+    }
+#pragma unroll
+    for (int p = 0; p < kBatch; ++p) {
+      if (part + p > last) break;
+      const Decay decay[2] = {common_top(top[0], limits[p].x), common_top(top[1], limits[p].y)};
+      top[0] = decay[0].top, top[1] = decay[1].top;
+      sum[0] = add_part(decay[0], sum[0], limits[p].z);
+      sum[1] = add_part(decay[1], sum[1], limits[p].w);
+#pragma unroll
+      for (int i = 0; i < kColumns; ++i) {
+        const float other[4] = {x[p][i].x, x[p][i].y, x[p][i].z, x[p][i].w};
+#pragma unroll
+        for (int e = 0; e < 4; ++e) out[i][e] = add_part(decay[e / 2], out[i][e], other[e]);
+      }
+    }
+  }
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int vector = tile_vector(tile) + lane_id() / 4 + h * 8;
+    if (vector >= v.count) continue;
+    uint16_t* const to = static_cast<uint16_t*>(args.out) +
+                         vector_element(args, v.view, v.begin + vector) + v.slice * S::kOut;
+    const float inverse = inverse_of(sum[h]);
+#pragma unroll
+    for (int i = 0; i < kColumns; ++i)
+      if (v.slice * S::kOut + (column + i) * 8 < args.kv.dim)
+        *reinterpret_cast<uint32_t*>(to + (column + i) * 8 + lane_id() % 4 * 2) =
+            pack_bf16(out[i][2 * h] * inverse, out[i][2 * h + 1] * inverse);
+  }
+}
+
+constexpr int kPartColumns = 2;  // of 8, that a block of add_parts_kernel adds
+
+// Adds the parts of the items that several blocks worked on.
+template <class S>
+__global__ void __launch_bounds__(kThreads)
+    add_parts_kernel(const AttentionArgs args, const Grid grid) {
+  __shared__ int32_t limits[4];
+  const Vectors v = block_vectors<S>(args, grid);
+  if (v.count <= 0) return;
+  const ItemKeys keys = item_keys(args, v.view, limits);
+  const int first = keys.begin / kPartKeys, last = (keys.end - 1) / kPartKeys;
+  if (keys.begin >= keys.end || first == last) return;
+  const int column = static_cast<int>(blockIdx.z) * kPartColumns;
+  for (int tile = 0; tile < S::kTiles && tile_vector(tile) < v.count; ++tile)
+    add_columns<S, kPartColumns>(args, grid, v, tile, column, first, last);
+}
+
+// Many blocks keep the device busy without being split, and so many partials would take too much
+// memory.
+constexpr int kMaxPartials = 4096;
+constexpr int kFewBlocks = 256;
+
+template <class S>
+int blocks_of(int heads, int kv_heads, int items) {
+  return items * kv_heads * item_chunks(heads, kv_heads, S::kVectors);
+}
+
+int parts_of(int max_keys) { return (max_keys + kPartKeys - 1) / kPartKeys; }
+
+bool is_split(int blocks, int parts) {
+  return parts > 1 && blocks < kFewBlocks && blocks * parts <= kMaxPartials;
+}
+
+// Bytes of the partials that `blocks` blocks and, if they are split, all smaller numbers need.
+template <class S>
+size_t workspace(int blocks, int parts) {
+  if (parts <= 1) return 0;
+  const int split = std::min(std::min(blocks, kFewBlocks) * parts, kMaxPartials);
+  return sizeof(Partial<S>) * S::kSlices * static_cast<size_t>(std::max(blocks, split));
 }
 
 template <class S>
 cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
+  const int kv_heads = args.kv.kv_heads;
+  const int blocks = blocks_of<S>(args.heads, kv_heads, args.item_count);
+  const int parts = parts_of(args.max_keys);
+  if (args.workspace_bytes < workspace<S>(blocks, parts)) return cudaErrorInvalidValue;
+  const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors), divisor(args.kv.page_size),
+                  is_split(blocks, parts) ? parts : 1, args.workspace};
+  const dim3 size(static_cast<unsigned>(blocks), S::kSlices, static_cast<unsigned>(grid.parts));
+  const auto kernel =
+      parts > grid.parts ? attention_bf16_kernel<S, true> : attention_bf16_kernel<S, false>;
   const size_t bytes = sizeof(Shared<S>);
-  const cudaError_t error =
-      cudaFuncSetAttribute(attention_bf16_kernel<S>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                           static_cast<int>(bytes));
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<unsigned>(args.item_count),
-                  static_cast<unsigned>(args.kv.kv_heads * item_chunks(args, S::kVectors)),
-                  static_cast<unsigned>(S::kSlices));
-  attention_bf16_kernel<S><<<grid, kThreads, bytes, stream>>>(args);
+  kernel<<<size, kThreads, bytes, stream>>>(args, grid);
+  if (grid.parts > 1)
+    add_parts_kernel<S>
+        <<<dim3(size.x, size.y, S::kOut / 8 / kPartColumns), kThreads, 0, stream>>>(args, grid);
   return cudaGetLastError();
+}
+
+template <class Function>
+auto with_shape(int dim, const Function& function) {
+  if (dim <= 64) return function(Shape<64, 64, 2, 64>());
+  if (dim <= 128) return function(Shape<128, 128, 2, 64>());
+  if (dim <= 256) return function(Shape<256, 256, 1, 32>());
+  return function(Shape<512, 256, 1, 32>());
 }
 
 }  // namespace
 
+size_t attention_workspace_bf16(int heads, int kv_heads, int dim, int max_items, int max_keys) {
+  return with_shape(dim, [&]<class S>(S) {
+    return workspace<S>(blocks_of<S>(heads, kv_heads, max_items), parts_of(max_keys));
+  });
+}
+
 int launch_attention_bf16(const AttentionArgs& args, cudaStream_t stream) {
-  if (args.kv.dim <= 64) return static_cast<int>(launch<Shape<64, 64, 2, 64>>(args, stream));
-  if (args.kv.dim <= 128) return static_cast<int>(launch<Shape<128, 128, 2, 64>>(args, stream));
-  if (args.kv.dim <= 256) return static_cast<int>(launch<Shape<256, 256, 1, 32>>(args, stream));
-  return static_cast<int>(launch<Shape<512, 256, 1, 32>>(args, stream));
+  return with_shape(args.kv.dim,
+                    [&]<class S>(S) { return static_cast<int>(launch<S>(args, stream)); });
 }
 
 }  // namespace diffulex::cuda

@@ -33,11 +33,12 @@ __device__ void load_lines(float* to, int count, int dim, const Source& source) 
 }
 
 __device__ void load_tile(const AttentionArgs& args, const ItemView& view, const ItemKeys& keys,
-                          int32_t at, const SharedF32& shared) {
+                          Divisor page_size, int32_t at, const SharedF32& shared) {
   const auto source = [&](const void* pages, const void* flight) {
     return [&, pages, flight](int line) -> const float* {
       if (!keys.visible(at + line)) return nullptr;
-      const KeyPlace place = find_key(args, view, at + line);
+      const int32_t page = find_page(view, page_size, at + line);
+      const KeyPlace place = place_key(args.kv, view, page_size, at + line, page);
       return static_cast<const float*>(place.cached ? pages : flight) + place.element;
     };
   };
@@ -73,13 +74,13 @@ __device__ void add_scores(const float* queries, const float* key, int dim,
 
 // kDims: a lane's dims, at lane + 32 * i.
 template <int kDims>
-__global__ void __launch_bounds__(kThreads, 1) attention_f32_kernel(const AttentionArgs args) {
+__global__ void __launch_bounds__(kThreads, 1)
+    attention_f32_kernel(const AttentionArgs args, int chunks, Divisor page_size) {
   extern __shared__ float4 memory[];
   __shared__ int32_t limits[4];
-  const int chunks = static_cast<int>(gridDim.y) / args.kv.kv_heads;
-  const int head = static_cast<int>(blockIdx.y) / chunks;
-  const ItemView view = view_item(args, static_cast<int>(blockIdx.x), head);
-  const int begin = (static_cast<int>(blockIdx.y) - head * chunks) * kVectors;
+  const BlockIndex index = block_index(args, chunks);
+  const ItemView view = view_item(args, index.item, index.head);
+  const int begin = index.chunk * kVectors;
   const int count = min(view.vectors - begin, kVectors);
   if (count <= 0) return;
   const ItemKeys keys = item_keys(args, view, limits);
@@ -110,7 +111,7 @@ __global__ void __launch_bounds__(kThreads, 1) attention_f32_kernel(const Attent
   for (int32_t at = keys.next_tile(keys.begin / kKeys * kKeys, kKeys); at < keys.end;
        at = keys.next_tile(at + kKeys, kKeys)) {
     __syncthreads();
-    load_tile(args, view, keys, at, shared);
+    load_tile(args, view, keys, page_size, at, shared);
     __syncthreads();
     float weights[kWarpVectors] = {};
     add_scores(shared.queries + warp * kWarpVectors * line, shared.keys + lane * line, dim,
@@ -161,9 +162,10 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
       cudaFuncSetAttribute(attention_f32_kernel<kDims>, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  const dim3 grid(static_cast<unsigned>(args.item_count),
-                  static_cast<unsigned>(args.kv.kv_heads * item_chunks(args, kVectors)));
-  attention_f32_kernel<kDims><<<grid, kThreads, bytes, stream>>>(args);
+  const int chunks = item_chunks(args.heads, args.kv.kv_heads, kVectors);
+  const auto blocks = static_cast<unsigned>(args.item_count * args.kv.kv_heads * chunks);
+  attention_f32_kernel<kDims>
+      <<<blocks, kThreads, bytes, stream>>>(args, chunks, divisor(args.kv.page_size));
   return cudaGetLastError();
 }
 

@@ -13,10 +13,12 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 // The part of a KV head's query vectors that one block works on, and the keys they see. Vector v is
 // row v / group, head v % group of the group.
 struct ItemView {
-  const RequestRow* request;
+  const decide::AttentionRule* rule;
   const int32_t* pages;
-  int32_t row;       // of the step, the item's first
-  int32_t position;  // of that row
+  int32_t context;
+  int32_t row;             // of the step, the item's first
+  int32_t row_of_context;  // of the step, that of position `context`
+  int32_t position;        // of that row
   int32_t span_end;
   int32_t group;
   int32_t head;        // KV head
@@ -28,9 +30,11 @@ __device__ inline ItemView view_item(const AttentionArgs& args, int item_index, 
   const AttentionItem item = args.items[item_index];
   const RequestRow& request = args.requests[item.request];
   ItemView v;
-  v.request = &request;
+  v.rule = &request.attention;
   v.pages = args.tables + static_cast<int64_t>(request.slot) * args.table_stride;
   v.row = static_cast<int32_t>(request.first_token) + item.first;
+  v.context = request.context_len;
+  v.row_of_context = static_cast<int32_t>(request.first_token);
   v.position = request.context_len + item.first;
   v.span_end = request.context_len + static_cast<int32_t>(request.token_count);
   v.group = args.heads / args.kv.kv_heads;
@@ -49,8 +53,8 @@ __device__ inline int64_t vector_element(const AttentionArgs& args, const ItemVi
 
 __device__ inline decide::KeyRange row_range(const AttentionArgs& args, const ItemView& view,
                                              int row) {
-  return decide::visible_keys(view.request->attention, view.position + row,
-                              view.request->context_len, view.span_end, args.sliding_window);
+  return decide::visible_keys(*view.rule, view.position + row, view.context, view.span_end,
+                              args.sliding_window);
 }
 
 // Keys that some row sees, [begin, end) less the hole, and those that all rows see. The hole is a
@@ -91,7 +95,9 @@ __device__ inline ItemKeys item_keys(const AttentionArgs& args, const ItemView& 
   }
   __syncthreads();
   const decide::KeyRange first = row_range(args, view, 0);
-  return {shared[0], shared[1], shared[2], shared[3], first.hole_begin, first.hole_end};
+  const bool none = shared[0] >= shared[1];
+  return {none ? 0 : shared[0], none ? 0 : shared[1], shared[2], shared[3],
+          first.hole_begin,     first.hole_end};
 }
 
 // Where a key and its value are, in elements of page_* or flight_*.
@@ -100,27 +106,57 @@ struct KeyPlace {
   bool cached;
 };
 
-__device__ inline KeyPlace find_key(const AttentionArgs& args, const ItemView& view,
-                                    int32_t position) {
-  const KeyValues& kv = args.kv;
-  const int32_t context = view.request->context_len;
-  if (position < context) {
-    const int32_t index = position / kv.page_size;
-    const int64_t line = static_cast<int64_t>(view.pages[index]) * kv.kv_heads + view.head;
-    return {(line * kv.page_size + (position - index * kv.page_size)) * kv.dim, true};
+// Division by a constant of the launch, for 0 <= n < 2^31: a product and a shift.
+struct Divisor {
+  uint32_t factor;
+  int32_t shift, value;
+
+  __device__ int32_t quotient(int32_t n) const {
+    return static_cast<int32_t>(static_cast<uint64_t>(n) * factor >> shift);
   }
-  const int64_t line = static_cast<int64_t>(view.head) * kv.flight_rows;
-  const int32_t row = static_cast<int32_t>(view.request->first_token) + position - context;
-  return {(line + row) * kv.dim, false};
+};
+
+inline Divisor divisor(int32_t value) {
+  int32_t bits = 0;
+  while ((int64_t{1} << bits) < value) ++bits;
+  const uint64_t power = uint64_t{1} << (31 + bits), by = static_cast<uint64_t>(value);
+  return {static_cast<uint32_t>((power + by - 1) / by), 31 + bits, value};
 }
 
-// Blocks of one item and KV head when each takes `vectors` query vectors.
-inline int item_chunks(const AttentionArgs& args, int vectors) {
-  const int group = args.heads / args.kv.kv_heads;
-  return (attention_item_rows(args.heads, args.kv.kv_heads) * group + vectors - 1) / vectors;
+// Page of a position, 0 where it is in flight.
+__device__ inline int32_t find_page(const ItemView& view, Divisor page_size, int32_t position) {
+  return position < view.context ? view.pages[page_size.quotient(position)] : 0;
+}
+
+__device__ inline KeyPlace place_key(const KeyValues& kv, const ItemView& view, Divisor page_size,
+                                     int32_t position, int32_t page) {
+  if (position < view.context) {
+    const int64_t line = static_cast<int64_t>(page) * kv.kv_heads + view.head;
+    const int32_t offset = position - page_size.quotient(position) * page_size.value;
+    return {(line * page_size.value + offset) * kv.dim, true};
+  }
+  const int64_t line = static_cast<int64_t>(view.head) * kv.flight_rows;
+  return {(line + view.row_of_context + position - view.context) * kv.dim, false};
+}
+
+// A launch has one block for each item, KV head and chunk of so many of the item's vectors, the
+// last item first: it sees most keys, and what starts last should be short.
+struct BlockIndex {
+  int32_t item, head, chunk;
+};
+
+inline int item_chunks(int heads, int kv_heads, int vectors) {
+  return (attention_item_rows(heads, kv_heads) * (heads / kv_heads) + vectors - 1) / vectors;
+}
+
+__device__ inline BlockIndex block_index(const AttentionArgs& args, int chunks) {
+  const int block = static_cast<int>(blockIdx.x), lines = args.kv.kv_heads * chunks;
+  const int item = block / lines, line = block - item * lines;
+  return {args.item_count - 1 - item, line / chunks, line % chunks};
 }
 
 int launch_attention_f32(const AttentionArgs& args, cudaStream_t stream);
+size_t attention_workspace_bf16(int heads, int kv_heads, int dim, int max_items, int max_keys);
 int launch_attention_bf16(const AttentionArgs& args, cudaStream_t stream);
 
 }  // namespace diffulex::cuda

@@ -231,6 +231,11 @@ inline Layout::Layout(const Batch& b)
 
 inline float scale_of(const Batch& b) { return 1.0f / std::sqrt(static_cast<float>(b.dim)); }
 
+inline size_t workspace_bytes(const Batch& b, int items, int max_keys) {
+  return diffulex::cuda::attention_workspace_bytes(b.dtype, b.heads, b.kv_heads, b.dim, items,
+                                                   max_keys);
+}
+
 // Outputs of all rows of the step, NaN where the kernel did not write.
 inline Elements run(const Batch& b) {
   const Layout l(b);
@@ -254,6 +259,10 @@ inline Elements run(const Batch& b) {
   args.item_count = static_cast<int32_t>(items.size());
   args.queries = q.get();
   args.out = out.get();
+  for (const Request& r : b.requests) args.max_keys = std::max(args.max_keys, r.context + r.tokens);
+  args.workspace_bytes = workspace_bytes(b, args.item_count, args.max_keys);
+  const DeviceArray<uint8_t> workspace(std::vector<uint8_t>(args.workspace_bytes, uint8_t{0xff}));
+  args.workspace = workspace.get();
   check(static_cast<cudaError_t>(diffulex::cuda::launch_attention(args, nullptr)), "launch");
   check(cudaDeviceSynchronize(), "attention");
   return Elements(out.down(), b.dtype);

@@ -151,6 +151,34 @@ bool same_in_every_layout(DType dtype, int dim, int keys, int window) {
   return ok;
 }
 
+// A request alone, whose parts of keys have blocks of their own, and among so many others that one
+// block does all its parts.
+bool same_in_every_company(DType dtype, int dim, int window) {
+  const int kv_heads = dim > 128 ? 2 : 8, others = dim > 128 ? 80 : 32;
+  Batch b{dtype, 2 * kv_heads, kv_heads, dim, 16, window, {}, 1};
+  b.requests.push_back({{Rule::kBlockCausal, 8, 1500, 2700, 0, true}, 3000, 40, 7});
+  b.requests.push_back({{Rule::kBlockCausal, 8, 0, 0, 0, false}, 3000, 300, 8});
+  const Elements alone = run(b);
+  std::mt19937_64 rng(dim);
+  for (int i = 0; i < others; ++i) b.requests.push_back(random_request(rng, 60));
+  b.seed = 2;
+  const Elements crowded = run(b);
+  const size_t vector = static_cast<size_t>(b.heads * b.dim) * diffulex::size_of(dtype);
+  bool ok = true;
+  for (size_t r = 0; r < 2; ++r) {
+    const size_t first = static_cast<size_t>(first_row(b, r)) * vector;
+    ok = ok && std::memcmp(alone.bytes().data() + first, crowded.bytes().data() + first,
+                           static_cast<size_t>(b.requests[r].tokens) * vector) == 0;
+  }
+  Errors errors;
+  for (size_t r = 0; r < 2; ++r) compare(b, r, 17, 1, crowded, errors);
+  ok = ok && (dtype == DType::kF32 ? errors.relative < 2e-5 : errors.absolute < 1.2e-2);
+  std::printf("%s bit-identical %s dim %d, alone and among %d requests, window %d: absolute %.1e\n",
+              ok ? "ok    " : "FAILED", diffulex::name_of(dtype).data(), dim, others, window,
+              errors.absolute);
+  return ok;
+}
+
 // More heads in a group than a block takes.
 bool wide_group(DType dtype) {
   std::mt19937_64 rng(3);
@@ -166,7 +194,7 @@ bool wide_group(DType dtype) {
 bool refuses() {
   diffulex::cuda::AttentionArgs args{};
   args.kv = {DType::kBF16, 2, 64, 8, 8, nullptr, nullptr, nullptr, nullptr};
-  args.heads = 4, args.scale = 1, args.item_count = 1;
+  args.heads = 4, args.scale = 1, args.item_count = 1, args.max_keys = 5000;
   bool ok = true;
   const auto refused = [&](auto change) {
     diffulex::cuda::AttentionArgs wrong = args;
@@ -180,6 +208,8 @@ bool refuses() {
   refused([](auto& a) { a.kv.page_size = 0; });
   refused([](auto& a) { a.kv.dtype = DType::kF16; });
   refused([](auto& a) { a.scale = NAN; });
+  refused([](auto& a) { a.max_keys = 0; });
+  refused([](auto&) {});  // no workspace
   std::printf("%s sizes that cannot be computed are refused\n", ok ? "ok    " : "FAILED");
   return ok;
 }
@@ -203,6 +233,9 @@ int main(int argc, char** argv) {
     ok = same_in_every_layout(dtype, 128, 1288, 0) && ok;
     ok = same_in_every_layout(dtype, 128, 1288, 300) && ok;
     ok = same_in_every_layout(dtype, 256, 1160, 0) && ok;
+    ok = same_in_every_layout(dtype, 64, 3208, 0) && ok;
+    for (const int dim : {64, 128, 256, 512}) ok = same_in_every_company(dtype, dim, 0) && ok;
+    ok = same_in_every_company(dtype, 128, 1500) && ok;
   }
   std::printf("%s\n", ok ? "all checks passed" : "SOME CHECKS FAILED");
   print_times();

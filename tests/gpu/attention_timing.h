@@ -117,6 +117,10 @@ inline void print_time(const Workload& w, const DeviceArray<uint16_t>& pool_keys
   args.item_count = static_cast<int32_t>(items.size());
   args.queries = q.get();
   args.out = out.get();
+  args.max_keys = w.context + w.tokens;
+  args.workspace_bytes = workspace_bytes(b, args.item_count, args.max_keys);
+  const DeviceArray<uint8_t> workspace(args.workspace_bytes);
+  args.workspace = workspace.get();
   const float ms =
       time_graph(rotations,
                  [&](int i, cudaStream_t stream) {
@@ -126,8 +130,9 @@ inline void print_time(const Workload& w, const DeviceArray<uint16_t>& pool_keys
                  }) /
       static_cast<float>(rotations);
   const double operations = 4.0 * kHeads * kDim * visible;
-  std::printf("%-36s %8.1f us %7.0f GB/s %6.1f TFLOP/s\n", w.name, ms * 1e3, bytes / 1e6 / ms,
-              operations / 1e9 / ms);
+  std::printf("%-36s %8.1f us %7.0f GB/s %6.1f TFLOP/s, workspace %.1f MB\n", w.name, ms * 1e3,
+              bytes / 1e6 / ms, operations / 1e9 / ms,
+              static_cast<double>(args.workspace_bytes) / 1e6);
 }
 
 // bf16, 16 query heads, 8 KV heads, head size 128, pages of 32.
