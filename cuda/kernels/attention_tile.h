@@ -9,8 +9,8 @@
 namespace diffulex::cuda {
 
 inline constexpr int kWarps = 4, kThreads = kWarps * 32;
-inline constexpr int kPad =
-    8;  // elements; 8 lines of a column of 16 bytes then lie in different banks
+// Elements behind each line: 16 bytes of the same column of 8 lines then lie in different banks.
+inline constexpr int kPad = 8;
 
 // dim: of a head, rounded up. out: columns of the result that a block computes. tiles: of 16
 // vectors, a warp's. keys: of a tile.
@@ -21,7 +21,6 @@ struct Shape {
   static constexpr int kSlices = dim / out;
   static constexpr int kLine = dim + kPad, kValueLine = out + kPad;  // elements
   static constexpr int kKeyTile = keys * kLine, kValueTile = keys * kValueLine;
-  static constexpr int kElements = kVectors * kLine + 2 * kKeyTile + 2 * kValueTile;
 };
 
 struct alignas(16) Place {  // of a key
@@ -37,7 +36,7 @@ struct Shared {
   uint16_t values[2][S::kValueTile];
   Place places[2][S::kKeys];
   int32_t bytes[2][S::kKeys];  // of every 16 that are read: none where no row sees the key
-  int2 ranges[S::kVectors];    // keys [x, y) that a vector sees, with those of the hole
+  int2 ranges[S::kVectors];    // keys [x, y) that a vector sees, but for the hole
   ItemView view;
   ItemKeys item;
   int32_t limits[4];
