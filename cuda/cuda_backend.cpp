@@ -117,7 +117,7 @@ void CudaBackend::launch(const StepView& view) {
 StepResult CudaBackend::execute(const wire::StepPlan& plan) {
   const CurrentDevice current(config_.device);
   step_.load(plan);
-  const StepShape shape = shape_of(step_, config_);
+  const StepShape shape = shape_of(step_, config_, forward_.max_items());
   const int generation = arena_.generation();
   const StepView view = arena_.place(step_, shape);
   if (arena_.generation() != generation) graphs_.clear();

@@ -25,9 +25,18 @@ size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  //
          static_cast<size_t>(layer.kv_heads * layer.head_dim) * size_of(config.weight_dtype);
 }
 
+// At least the keys that a request may have, as shape_of() rounds them.
+int32_t longest_keys(const BackendConfig& config) {
+  const int64_t keys = int64_t{config.max_pages_per_request} * config.page_size + config.max_tokens;
+  int64_t rounded = 1024;
+  while (rounded < keys) rounded *= 2;
+  return static_cast<int32_t>(rounded);
+}
+
 // Sizes of the step buffers in bytes.
 struct Sizes {
-  size_t residual, normed, qkv, q, gate_up, activated, flight, carried, logits, tiles, tables;
+  size_t residual, normed, qkv, q, gate_up, activated, flight, carried, logits, tiles, tables,
+      partials;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const auto rows = static_cast<size_t>(config.max_tokens),
@@ -49,14 +58,23 @@ struct Sizes {
     logits = chunk * static_cast<size_t>(arch.vocab_size) * sizeof(float);
     tiles = chunk * static_cast<size_t>(tile_count(arch)) * sizeof(decide::TilePartial);
     tables = requests * static_cast<size_t>(config.max_pages_per_request) * sizeof(int32_t);
+    partials = 0;
+    for (const LayerSpec& l : arch.layers)
+      partials = std::max(partials, attention_workspace_bytes(
+                                        config.weight_dtype, arch.heads, l.kv_heads, l.head_dim,
+                                        Forward::max_items(arch, config), longest_keys(config)));
   }
   uint64_t sum() const {
     return residual + normed + qkv + 2 * q + gate_up + activated + 2 * flight + carried + logits +
-           tiles + tables;
+           tiles + tables + partials;
   }
 };
 
 }  // namespace
+
+int32_t Forward::max_items(const ArchSpec& arch, const BackendConfig& config) {
+  return config.max_tokens / item_rows(arch) + config.max_requests;
+}
 
 int Forward::item_rows(const ArchSpec& arch) {
   int least = INT32_MAX;
@@ -98,6 +116,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
                                {&flight_keys_, sizes.flight},
                                {&flight_values_, sizes.flight},
                                {&carried_, sizes.carried},
+                               {&partials_, sizes.partials},
                                {&logits_, sizes.logits},
                                {&tiles_, sizes.tiles},
                                {&tables_, sizes.tables}})
@@ -142,7 +161,7 @@ uint64_t Forward::workspace_bytes() const {
   uint64_t sum = blas_.workspace_bytes();
   for (const DeviceMemory* m :
        {&residual_, &normed_, &qkv_, &queries_, &attended_, &gate_up_, &activated_, &flight_keys_,
-        &flight_values_, &carried_, &logits_, &tiles_, &tables_, &sorting_})
+        &flight_values_, &carried_, &partials_, &logits_, &tiles_, &tables_, &sorting_})
     sum += m->bytes();
   for (const Angles& a : angles_) sum += a.table.bytes();
   return sum;

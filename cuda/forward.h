@@ -31,6 +31,9 @@ class Forward {
 
   static MemoryPlan plan(const ArchSpec& arch, const BackendConfig& config);
   static int item_rows(const ArchSpec& arch);
+  // Attention items of a step at most.
+  static int32_t max_items(const ArchSpec& arch, const BackendConfig& config);
+  int32_t max_items() const { return max_items(arch_, config_); }
 
  private:
   friend class ForwardOps;
@@ -60,6 +63,7 @@ class Forward {
   DeviceMemory normed_;                       // [rows, hidden]
   DeviceMemory qkv_;                          // [rows, (heads + 2 kv_heads) * dim]
   DeviceMemory queries_;                      // [rows, heads * dim]
+  DeviceMemory partials_;                     // of attention over long contexts
   DeviceMemory attended_;                     // [rows, heads * dim]
   DeviceMemory gate_up_;                      // [rows, 2 * mlp]
   DeviceMemory activated_;                    // [rows, mlp]

@@ -52,13 +52,13 @@ void copy(std::byte* to, std::span<const T> from) {
 
 }  // namespace
 
-StepShape shape_of(const Step& step, const BackendConfig& config) {
+StepShape shape_of(const Step& step, const BackendConfig& config, int32_t max_items) {
   StepShape shape;
   shape.requests = rounded(step.requests.size(), config.max_requests);
   shape.rows = rounded(step.tokens.size(), config.max_tokens);
   shape.heads = rounded(step.head.size(), config.max_head_rows);
   shape.carries = rounded(step.carried.size(), config.max_requests);
-  shape.items = rounded(step.items.size(), config.max_tokens);
+  shape.items = rounded(step.items.size(), max_items);
   shape.pages = rounded(std::max<size_t>(step.pages.size(), 1),
                         int64_t{config.max_requests} * config.max_pages_per_request);
   size_t keys = 1;
@@ -72,7 +72,8 @@ StepShape shape_of(const Step& step, const BackendConfig& config) {
 StepArena::StepArena(const BackendConfig& config) {
   StepShape largest;
   largest.requests = largest.carries = config.max_requests;
-  largest.rows = largest.items = config.max_tokens;
+  largest.rows = config.max_tokens;
+  largest.items = config.max_tokens + config.max_requests;
   largest.heads = config.max_head_rows;
   largest.pages = config.max_requests * config.max_pages_per_request;
   const size_t bytes = Layout(largest).adjust;

@@ -10,8 +10,8 @@
 namespace diffulex::cuda {
 
 // The shape of a step: its sizes, rounded up to few values, so that steps that differ little share
-// launches. Within the limits of config.
-StepShape shape_of(const Step& step, const BackendConfig& config);
+// launches. Within the limits of config; max_items: of any step.
+StepShape shape_of(const Step& step, const BackendConfig& config, int32_t max_items);
 
 // Thread class: the backend's owner thread. Buffers are sized once, for the largest step; lists of
 // logit adjustments, which nobody can foresee, may make them grow.
