@@ -59,11 +59,11 @@ void check_memory(const EngineConfig& config) {
   const MemoryPlan& m = config.memory;
   const uint64_t needed = m.weights + m.kv + m.workspace;
   if (config.available_bytes == 0 || needed <= config.available_bytes) return;
-  throw Error(out_of_memory(*config.device), "the engine needs " + std::to_string(needed) +
-                                          " bytes (weights " + std::to_string(m.weights) +
-                                          ", KV cache " + std::to_string(m.kv) + ", workspace " +
-                                          std::to_string(m.workspace) + "), " +
-                                          std::to_string(config.available_bytes) + " are free")
+  throw Error(out_of_memory(*config.device),
+              "the engine needs " + std::to_string(needed) + " bytes (weights " +
+                  std::to_string(m.weights) + ", KV cache " + std::to_string(m.kv) +
+                  ", workspace " + std::to_string(m.workspace) + "), " +
+                  std::to_string(config.available_bytes) + " are free")
       .with("bytes_needed", std::to_string(needed))
       .with("bytes_free", std::to_string(config.available_bytes));
 }
