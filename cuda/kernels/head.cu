@@ -148,34 +148,97 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   draw(weight, x, u, sum, sums, first, out);
 }
 
-__global__ void pick_kernel(HeadChunk chunk, StepView step) {
-  const int row = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
-  if (row >= chunk.count || chunk.first + row >= step.counts->heads) return;
-  const HeadInfo head = step.heads[chunk.first + row];
-  const RequestRow& request = step.requests[head.request];
-  if (decide::truncates(request.sampler)) return;
-  chunk.picks[chunk.first + row] = decide::pick_from_tiles(
-      chunk.tiles + static_cast<int64_t>(row) * chunk.tile_count, chunk.tile_count, request.sampler,
-      head.position, request.window.denoise_forwards);
+constexpr int kMostTiles = 1024;  // of a row that a warp joins; half a million ids
+
+// decide::sum_tiles with the work of a warp: the same operations in the same order, so the same
+// bits.
+__device__ decide::RowSums join_tiles(const decide::TilePartial* tiles, int count, float* sums,
+                                      float* weighted) {
+  const int lane = static_cast<int>(threadIdx.x);
+  decide::RowSums row{-INFINITY, 0, 0, -1, -INFINITY};
+  int leader = -1;  // ties: the last tile
+  for (int t = lane; t < count; t += 32)
+    if (tiles[t].sum > 0 && tiles[t].max >= row.max) row.max = tiles[t].max, leader = t;
+  for (int offset = 16; offset > 0; offset /= 2) {
+    const float max = __shfl_xor_sync(~0u, row.max, offset);
+    const int other = __shfl_xor_sync(~0u, leader, offset);
+    if (max > row.max || (max == row.max && other > leader)) row.max = max, leader = other;
+  }
+  if (leader < 0) return row;
+  row.argmax = tiles[leader].argmax;
+  for (int t = lane; t < count; t += 32) {
+    const decide::TilePartial& tile = tiles[t];
+    const bool there = tile.sum > 0;
+    const float below = tile.max - row.max, scale = there ? expf(below) : 0.0f;
+    sums[t] = there ? tile.sum * scale : 0.0f;
+    weighted[t] = there ? scale * (tile.weighted + below * tile.sum) : 0.0f;
+    if (there && t != leader && tile.max > row.second) row.second = tile.max;
+    if (there && tile.second > row.second) row.second = tile.second;
+  }
+  for (int offset = 16; offset > 0; offset /= 2)
+    row.second = fmaxf(row.second, __shfl_xor_sync(~0u, row.second, offset));
+  __syncwarp();
+  for (int t = 0; t < count; ++t) {  // every lane does it: nobody waits for another
+    row.sum += sums[t];
+    row.weighted += weighted[t];
+  }
+  return row;
 }
 
+// One warp per row.
+__global__ void pick_kernel(HeadChunk chunk, StepView step) {
+  __shared__ float sums[kMostTiles], weighted[kMostTiles];
+  const int row = static_cast<int>(blockIdx.x);
+  if (chunk.first + row >= step.counts->heads) return;
+  const HeadInfo head = step.heads[chunk.first + row];
+  const RequestRow& request = step.requests[head.request];
+  const decide::SamplerParams& sampler = request.sampler;
+  if (decide::truncates(sampler)) return;
+  const decide::TilePartial* const tiles =
+      chunk.tiles + static_cast<int64_t>(row) * chunk.tile_count;
+  decide::Pick& pick = chunk.picks[chunk.first + row];
+  if (sampler.temperature > 0 || chunk.tile_count > kMostTiles) {
+    if (threadIdx.x == 0)
+      pick = decide::pick_from_tiles(tiles, chunk.tile_count, sampler, head.position,
+                                     request.window.denoise_forwards);
+    return;
+  }
+  const decide::RowSums joined = join_tiles(tiles, chunk.tile_count, sums, weighted);
+  if (threadIdx.x != 0) return;
+  pick = joined.argmax < 0 ? decide::Pick(-1, 0, 0)
+                           : decide::pick_of(joined.argmax, joined.max, joined, sampler);
+}
+
+constexpr int kMostTokens = 2048;  // of a window that is decided in shared memory
+
+// One warp per request brings its window near; one lane decides.
 __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int32_t stride,
                                    decide::Window* windows, int32_t* tokens) {
-  const int r = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  __shared__ decide::Window window;
+  __shared__ int32_t near[kMostTokens];
+  const int r = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x);
   if (r >= step.counts->requests) return;
   const RequestRow& request = step.requests[r];
-  decide::Window window = request.window;
   int32_t* const out = tokens + static_cast<int64_t>(r) * stride;
-  for (int i = 0; i < stride; ++i) out[i] = request.blocks.mask_token;
-  if (request.window_offset < 0) {
-    ++window.forwards;
-  } else {
-    const int32_t* const in = step.tokens + request.first_token + request.window_offset;
-    for (int i = 0; i < window.valid * request.blocks.block_size; ++i) out[i] = in[i];
-    decide::multi_block_step(request.blocks, window, out, picks + request.head_begin,
-                             request.stored_blocks);
+  int32_t* const work = stride <= kMostTokens ? near : out;
+  const bool ran = request.window_offset >= 0;
+  const int32_t valid = ran ? request.window.valid * request.blocks.block_size : 0;
+  const int32_t* const in = step.tokens + request.first_token + request.window_offset;
+  for (int i = lane; i < stride; i += 32) work[i] = i < valid ? in[i] : request.blocks.mask_token;
+  const auto* const from = reinterpret_cast<const int32_t*>(&request.window);
+  for (int i = lane; i < static_cast<int>(sizeof(decide::Window) / sizeof(int32_t)); i += 32)
+    reinterpret_cast<int32_t*>(&window)[i] = from[i];
+  __syncwarp();
+  if (lane == 0) {
+    if (ran)
+      decide::multi_block_step(request.blocks, window, work, picks + request.head_begin,
+                               request.stored_blocks);
+    else
+      ++window.forwards;
+    windows[r] = window;
   }
-  windows[r] = window;
+  __syncwarp();
+  for (int i = lane; work != out && i < stride; i += 32) out[i] = work[i];
 }
 
 }  // namespace
@@ -189,14 +252,14 @@ int launch_reduce(const HeadChunk& chunk, const StepView& step, cudaStream_t str
 
 int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t stream) {
   if (chunk.count == 0) return 0;
-  pick_kernel<<<static_cast<unsigned>((chunk.count + 31) / 32), 32, 0, stream>>>(chunk, step);
+  pick_kernel<<<static_cast<unsigned>(chunk.count), 32, 0, stream>>>(chunk, step);
   return static_cast<int>(cudaGetLastError());
 }
 
 int launch_decide_step(const StepView& step, const decide::Pick* picks, int32_t stride,
                        decide::Window* windows, int32_t* tokens, cudaStream_t stream) {
   if (step.shape.requests == 0) return 0;
-  decide_step_kernel<<<static_cast<unsigned>((step.shape.requests + 31) / 32), 32, 0, stream>>>(
+  decide_step_kernel<<<static_cast<unsigned>(step.shape.requests), 32, 0, stream>>>(
       step, picks, stride, windows, tokens);
   return static_cast<int>(cudaGetLastError());
 }

@@ -16,17 +16,60 @@ __global__ void embed_kernel(const T* table, StepView step, int hidden, float* o
     out[row * hidden + i] = to_float(from[i]);
 }
 
+__device__ inline void store4(float* at, float4 x) { *reinterpret_cast<float4*>(at) = x; }
+__device__ inline void store4(__nv_bfloat16* at, float4 x) {
+  __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(x.x, x.y), __floats2bfloat162_rn(x.z, x.w)};
+  *reinterpret_cast<uint2*>(at) = *reinterpret_cast<const uint2*>(pair);
+}
+__device__ inline float squares_of(float4 v) {
+  return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
+}
+
+// Four values at a time; what a thread has read stays in its registers.
 template <class T>
 __device__ void norm_row(const NormArgs& a, float* x, T* out, float* shared) {
+  constexpr int kKept = 4;  // quads of a thread: rows of up to 4,096 are read once
+  const int quads = a.hidden / 4;
+  auto* const row = reinterpret_cast<float4*>(x);
+  const auto* const bias = reinterpret_cast<const float4*>(a.bias);
+  const auto* const weight = reinterpret_cast<const float4*>(a.weight);
+  float4 kept[kKept];
   float squares = 0;
-  for (int i = static_cast<int>(threadIdx.x); i < a.hidden; i += static_cast<int>(blockDim.x)) {
-    float value = x[i];
-    if (a.bias != nullptr) x[i] = value += a.bias[i];
-    squares += value * value;
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+    if (i >= quads) break;
+    float4 v = row[i];
+    if (bias != nullptr) {
+      const float4 more = bias[i];
+      v = float4{v.x + more.x, v.y + more.y, v.z + more.z, v.w + more.w};
+      row[i] = v;
+    }
+    kept[k] = v;
+    squares += squares_of(v);
+  }
+  for (int i = static_cast<int>(threadIdx.x) + kKept * kThreads; i < quads; i += kThreads) {
+    float4 v = row[i];
+    if (bias != nullptr) {
+      const float4 more = bias[i];
+      v = float4{v.x + more.x, v.y + more.y, v.z + more.z, v.w + more.w};
+      row[i] = v;
+    }
+    squares += squares_of(v);
   }
   const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.hidden) + a.eps);
-  for (int i = static_cast<int>(threadIdx.x); i < a.hidden; i += static_cast<int>(blockDim.x))
-    store(out + i, x[i] * scale * a.weight[i]);
+  const auto scaled = [&](int i, float4 v) {
+    const float4 w = weight[i];
+    store4(out + 4 * i,
+           float4{v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w});
+  };
+#pragma unroll
+  for (int k = 0; k < kKept; ++k) {
+    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+    if (i < quads) scaled(i, kept[k]);
+  }
+  for (int i = static_cast<int>(threadIdx.x) + kKept * kThreads; i < quads; i += kThreads)
+    scaled(i, row[i]);
 }
 
 template <class T>
@@ -76,6 +119,7 @@ int launch_embed(const void* table, DType dtype, const StepView& step, int hidde
 
 int launch_norm(const NormArgs& args, cudaStream_t stream) {
   if (args.rows == 0) return 0;
+  if (args.hidden % 4 != 0) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(args.dtype, [&](auto t) {
     norm_kernel<decltype(t)><<<args.rows, kThreads, 0, stream>>>(args);
     return static_cast<int>(cudaGetLastError());
