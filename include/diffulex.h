@@ -648,9 +648,9 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_get_info(const diffu
 DIFFULEX_API const diffulex_tokenizer* diffulex_engine_tokenizer(const diffulex_engine* engine);
 /* Manual mode: schedules, runs one forward, samples and publishes the result. DIFFULEX_S_IDLE when
  * no request can run. Errors: INVALID_STATE (thread mode, or another thread is in this function);
- * HOST_MEMORY: nothing was computed, the same step may be tried again; INTERNAL: the requests that
- * took part have ended with DIFFULEX_FINISH_ERROR, the others go on; DEVICE_FAULT: every request
- * has ended and only reads work from now on. @thread O */
+ * HOST_MEMORY, DEVICE_MEMORY: nothing has changed, the same step may be tried again; INTERNAL: the
+ * requests that took part have ended with DIFFULEX_FINISH_ERROR, the others go on; DEVICE_FAULT:
+ * every request has ended and only reads work from now on. @thread O */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_step(diffulex_engine* engine,
                                                                  diffulex_error** error);
 /* Thread mode: starts the stepping thread. Errors: INVALID_STATE (manual mode, already started).

@@ -36,4 +36,9 @@ class Error : public std::exception {
   std::vector<Detail> details_;
 };
 
+// Host or device: what failed has changed nothing, and may succeed when it is tried again.
+inline bool is_out_of_memory(diffulex_status status) {
+  return status == DIFFULEX_E_HOST_MEMORY || status == DIFFULEX_E_DEVICE_MEMORY;
+}
+
 }  // namespace diffulex

@@ -88,12 +88,12 @@ class Engine {
   void settle();
   void publish_engine(diffulex_step_stats& stats);
   void look_for_stop_strings(Request& request) noexcept;
-  void undo_schedule() noexcept;
   void fail_step(diffulex_status status, const char* message) noexcept;
   void fail(diffulex_status status, const char* message) noexcept;
   void end_all(diffulex_finish finish, diffulex_status status) noexcept;
   void say(diffulex_log_level level, const char* message, uint64_t request = 0) const noexcept;
   void throw_if_faulted() const;
+  void give_way(diffulex_status status);
   bool step_or_recover();
   void thread_loop();
   void abort_all();

@@ -103,18 +103,15 @@ bool Engine::step() {
   try {
     return run_step();
   } catch (const std::bad_alloc&) {
-    undo_schedule();
+    scheduler_->undo();
     throw;
   } catch (const Error& error) {
-    switch (error.status()) {
-      case DIFFULEX_E_HOST_MEMORY:
-        undo_schedule();
-        break;
-      case DIFFULEX_E_DEVICE_FAULT:
-        fail(error.status(), error.what());
-        break;
-      default:
-        fail_step(error.status(), error.what());
+    if (is_out_of_memory(error.status())) {
+      scheduler_->undo();
+    } else if (error.status() == DIFFULEX_E_DEVICE_FAULT) {
+      fail(error.status(), error.what());
+    } else {
+      fail_step(error.status(), error.what());
     }
     throw;
   } catch (const std::exception& error) {
@@ -213,8 +210,6 @@ void Engine::publish_engine(diffulex_step_stats& stats) {
   stats.kv_pages_free = static_cast<uint32_t>(cache_->free_pages());
   publisher_.publish_engine(*scheduler_, *cache_, stats);
 }
-
-void Engine::undo_schedule() noexcept { scheduler_->undo(); }
 
 // A defect showed in this step: what took part cannot be trusted, the others can.
 void Engine::fail_step(diffulex_status status, const char* message) noexcept {

@@ -44,24 +44,33 @@ void Engine::stop(bool drain) {
 }
 
 // Without memory a step is tried again a few times, then the last request in order pays.
-bool Engine::step_or_recover() {
+void Engine::give_way(diffulex_status status) {
   constexpr int kTries = 4;
   constexpr auto kPause = std::chrono::milliseconds(5);
+  if (++failures_in_a_row_ >= kTries) {
+    failures_in_a_row_ = 0;
+    if (auto request = take([this] { return scheduler_->remove_last(); }); request != nullptr)
+      end_request(std::move(request), DIFFULEX_FINISH_ERROR, status);
+  }
+  std::this_thread::sleep_for(kPause);
+}
+
+bool Engine::step_or_recover() {
   try {
     const bool worked = step();
     failures_in_a_row_ = 0;
     return worked;
   } catch (const std::bad_alloc&) {
-    if (++failures_in_a_row_ >= kTries) {
-      failures_in_a_row_ = 0;
-      if (auto request = take([this] { return scheduler_->remove_last(); }); request != nullptr)
-        end_request(std::move(request), DIFFULEX_FINISH_ERROR, DIFFULEX_E_HOST_MEMORY);
-    }
-    std::this_thread::sleep_for(kPause);
+    give_way(DIFFULEX_E_HOST_MEMORY);
     return true;
+  } catch (const Error& error) {
+    if (is_out_of_memory(error.status())) {
+      give_way(error.status());
+      return true;
+    }
   } catch (const std::exception&) {  // step() has ended who was concerned
-    return fault_.load(std::memory_order_acquire) == DIFFULEX_OK;
   }
+  return fault_.load(std::memory_order_acquire) == DIFFULEX_OK;
 }
 
 void Engine::thread_loop() {

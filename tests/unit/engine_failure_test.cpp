@@ -176,11 +176,11 @@ void wait_until_finished(const Engine& engine, uint64_t id) {
 }
 
 // The engine's own thread: after a few tries the last request in order pays, and the thread lives.
-TEST(EngineFailure, TheEnginesThreadGivesOneRequestUp) {
+void expect_one_given_up(diffulex_status status, const std::function<void()>& fail) {
   std::atomic<int> left{0};
   Fault fault;
   fault.before = [&](uint64_t) {
-    if (left > 0 && left-- > 0) throw std::bad_alloc();
+    if (left > 0 && left-- > 0) fail();
   };
   const auto engine = make_engine(&fault, "multi_bd", DIFFULEX_RUN_THREAD);
   const uint64_t first = submit(*engine, 100), second = submit(*engine, 200);
@@ -189,12 +189,18 @@ TEST(EngineFailure, TheEnginesThreadGivesOneRequestUp) {
   wait_until_finished(*engine, first);
   wait_until_finished(*engine, second);
   EXPECT_EQ(outcome(*engine, first).finish, DIFFULEX_FINISH_MAX_TOKENS);
-  EXPECT_EQ(outcome(*engine, second).status, DIFFULEX_E_HOST_MEMORY);
+  EXPECT_EQ(outcome(*engine, second).status, status);
   const uint64_t third = submit(*engine, 300);
   left = 3;  // fewer than it takes
   wait_until_finished(*engine, third);
   EXPECT_EQ(outcome(*engine, third).finish, DIFFULEX_FINISH_MAX_TOKENS);
   engine->stop(true);
+}
+
+TEST(EngineFailure, TheEnginesThreadGivesOneRequestUp) {
+  expect_one_given_up(DIFFULEX_E_HOST_MEMORY, [] { throw std::bad_alloc(); });
+  for (const diffulex_status status : {DIFFULEX_E_HOST_MEMORY, DIFFULEX_E_DEVICE_MEMORY})
+    expect_one_given_up(status, [status] { throw Error(status, "no memory"); });
 }
 
 // Two engines at once, stepped by two threads.
