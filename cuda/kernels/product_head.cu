@@ -1,0 +1,114 @@
+// The head of greedy rows: a tile of logits is reduced where it is computed.
+#include "cuda/kernels/product_kernel.h"
+
+namespace diffulex::cuda {
+namespace {
+
+constexpr int kRowsAtOnce = 16;  // of logits that a warpgroup has in shared memory
+constexpr int kSharers = 128 / kRowsAtOnce;
+constexpr int kIds = kProductColumns / kSharers;  // of a thread
+constexpr int kLine = kProductColumns + 4;        // floats: neighbouring rows in other banks
+
+struct Top {
+  float value;
+  int32_t id;
+};
+
+// Ties: the highest id.
+__device__ inline Top higher(Top a, Top b) {
+  return b.value > a.value || (b.value == a.value && b.id > a.id) ? b : a;
+}
+
+__device__ inline float sum_of_sharers(float x) {
+  for (int offset = kSharers / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
+  return x;
+}
+
+// What the sharers of a row know together about its logits x, of ids from `first` on.
+__device__ inline decide::TilePartial reduce_row(const float (&x)[kIds], int32_t first) {
+  Top top{-INFINITY, -1};
+#pragma unroll
+  for (int i = 0; i < kIds; ++i) top = higher(top, {x[i], first + i});
+  for (int offset = kSharers / 2; offset > 0; offset /= 2)
+    top = higher(top,
+                 {__shfl_xor_sync(~0u, top.value, offset), __shfl_xor_sync(~0u, top.id, offset)});
+  const bool any = top.value > -INFINITY;
+  float sum = 0, weighted = 0, second = -INFINITY;
+#pragma unroll
+  for (int i = 0; i < kIds; ++i) {
+    const float below = any ? x[i] - top.value : -INFINITY;
+    const float weight = expf(below);
+    sum += weight;
+    if (weight > 0) weighted += weight * below;
+    if (first + i != top.id) second = fmaxf(second, x[i]);
+  }
+  for (int offset = kSharers / 2; offset > 0; offset /= 2)
+    second = fmaxf(second, __shfl_xor_sync(~0u, second, offset));
+  sum = sum_of_sharers(sum);
+  weighted = sum_of_sharers(weighted);
+  if (!any) return {-INFINITY, -1, 0, 0, -1, 0, -INFINITY};
+  return {top.value, top.id, sum, weighted, top.id, top.value, second};
+}
+
+struct Reduce {
+  static constexpr bool kHalves = false;
+  static constexpr size_t kBytes = kRowsAtOnce * kLine * sizeof(float);
+  HeadReduction head;
+  StepView step;
+
+  // Rows [first, first + kRowsAtOnce) of the tile, from the threads' sums to lines of logits.
+  template <class S>
+  __device__ static void spread(const ProductSums<S>& sums, int first, float* logits) {
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    const int column = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
+    const int p = first / S::kPart, from = first % S::kPart / 2;
+#pragma unroll
+    for (int i = 0; i < kRowsAtOnce / 2; ++i)
+      logits[(i / 4 * 8 + lane % 4 * 2 + i % 2) * kLine + column + i / 2 % 2 * 8] =
+          sums[p][from + i];
+  }
+
+  __device__ void reduce(const float* logits, int32_t row, int32_t tile) const {
+    const int share = static_cast<int>(threadIdx.x) % kSharers;
+    const float* const line =
+        logits + static_cast<int>(threadIdx.x) % 128 / kSharers * kLine + share * kIds;
+    const bool valid = row < step.counts->heads - head.first_head;
+    int32_t mask = -1;
+    if (valid) mask = step.requests[step.heads[head.first_head + row].request].blocks.mask_token;
+    const int32_t first = tile * kProductColumns + share * kIds;
+    float x[kIds];
+#pragma unroll
+    for (int i = 0; i < kIds; ++i) {
+      const bool banned = first + i >= head.token_count || first + i == mask;
+      x[i] = banned || !(fabsf(line[i]) <= 3.4e38f) ? -INFINITY : line[i];
+    }
+    const decide::TilePartial partial = reduce_row(x, first);
+    if (valid && share == 0 && tile < head.tile_count)
+      head.tiles[static_cast<int64_t>(row) * head.tile_count + tile] = partial;
+  }
+
+  template <class S>
+  __device__ void finish(const ProductSums<S>& sums, const ProductArgs&, const ProductTile& tile,
+                         int group, uint8_t* memory) const {
+    auto* const logits = reinterpret_cast<float*>(memory);
+    const auto sync = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
+#pragma unroll
+    for (int first = 0; first < S::kTokens; first += kRowsAtOnce) {
+      spread<S>(sums, first, logits);
+      sync();
+      reduce(logits, tile.row + first + static_cast<int>(threadIdx.x) % 128 / kSharers,
+             tile.column / kProductColumns + group);
+      sync();
+    }
+  }
+};
+
+}  // namespace
+
+int launch_reduced_product(const ProductArgs& args, const HeadReduction& head, const StepView& step,
+                           cudaStream_t stream) {
+  if (args.splits != 1) return static_cast<int>(cudaErrorInvalidValue);
+  return launch_epilogue(args, Reduce{head, step}, stream);
+}
+
+}  // namespace diffulex::cuda

@@ -1,0 +1,226 @@
+// The kernel behind product.h. A block computes tiles of kProductColumns * groups columns of y for
+// `tokens` rows: one warp feeds a ring of stages in shared memory, each of the other warpgroups
+// multiplies its 64 rows of w (as the first factor: there are many of them) by all rows of x. The
+// blocks of a cluster work on neighbouring columns; each reads a part of x for all of them.
+#pragma once
+
+#include "cuda/kernels/launch.h"
+#include "cuda/kernels/product.h"
+#include "cuda/kernels/wgmma.h"
+#include "cuda/tensor_map.h"
+
+namespace diffulex::cuda {
+
+// boxes: of kBoxColumns columns in a stage.
+template <int groups, int tokens, int boxes, int stages, int cluster>
+struct ProductShape {
+  static constexpr int kGroups = groups, kTokens = tokens, kBoxes = boxes, kStages = stages,
+                       kCluster = cluster;
+  static constexpr int kThreads = groups * 128 + 32;
+  static constexpr int kPart = tokens < 128 ? tokens : 128;  // tokens of one instruction
+  static constexpr int kParts = tokens / kPart;
+  static constexpr int kWeightBox = kProductColumns * 128, kInputBox = tokens * 128;  // bytes
+  static constexpr int kStageBytes = boxes * (groups * kWeightBox + kInputBox);
+  static_assert(tokens % (8 * cluster) == 0);
+};
+
+template <class S>
+struct ProductShared {
+  uint8_t weights[S::kStages][S::kBoxes][S::kGroups][S::kWeightBox];  // aligned to 1024 bytes
+  uint8_t inputs[S::kStages][S::kBoxes][S::kInputBox];
+  Barrier full[S::kStages], empty[S::kStages];
+};
+
+// Which part of the product a block computes.
+struct ProductTile {
+  int column;      // first of y
+  int row;         // first of x
+  int begin, end;  // boxes of k
+  int split;
+};
+
+template <class S>
+__device__ inline ProductTile product_tile(const ProductArgs& args) {
+  const int row_tiles = (args.rows + S::kTokens - 1) / S::kTokens;
+  const int cluster = static_cast<int>(blockIdx.x) / S::kCluster;
+  const int group = cluster / row_tiles * S::kCluster + static_cast<int>(blockIdx.x) % S::kCluster;
+  const int pairs = args.k / kBoxColumns / 2, split = static_cast<int>(blockIdx.y);
+  return {group * S::kGroups * kProductColumns, cluster % row_tiles * S::kTokens,
+          pairs * split / args.splits * 2, pairs * (split + 1) / args.splits * 2, split};
+}
+
+// The feeding thread's ring: stage, and which turn of the ring it is.
+struct RingPlace {
+  int stage = 0;
+  uint32_t turn = 0;
+  template <class S>
+  __device__ void next() {
+    if (++stage == S::kStages) stage = 0, turn ^= 1;
+  }
+};
+
+template <class S, bool kHalves>
+__device__ inline void load_weights(const ProductArgs& args, const ProductTile& tile, int box,
+                                    ProductShared<S>& shared, int stage, uint64_t hint) {
+#pragma unroll
+  for (int i = 0; i < S::kBoxes; ++i)
+#pragma unroll
+    for (int g = 0; g < S::kGroups; ++g) {
+      const int column = tile.column + g * kProductColumns, k = (box + i) * kBoxColumns;
+      uint8_t* const to = shared.weights[stage][i][g];
+      if (kHalves)
+        copy_box4(to, &args.w, shared.full[stage], k, column / 16, hint);
+      else
+        copy_box(to, &args.w, shared.full[stage], k, column, hint);
+    }
+}
+
+template <class S>
+__device__ inline void load_inputs(const ProductArgs& args, const ProductTile& tile, int box,
+                                   ProductShared<S>& shared, int stage) {
+  constexpr int kRows = S::kTokens / S::kCluster;
+  const int part = S::kCluster > 1 ? static_cast<int>(cluster_rank()) * kRows : 0;
+#pragma unroll
+  for (int i = 0; i < S::kBoxes; ++i) {
+    uint8_t* const to = shared.inputs[stage][i] + part * 128;
+    const int k = (box + i) * kBoxColumns, row = tile.row + part;
+    if (S::kCluster > 1)
+      copy_box_to_all(to, &args.x, shared.full[stage], k, row, (1 << S::kCluster) - 1, kReadOften);
+    else
+      copy_box(to, &args.x, shared.full[stage], k, row, kReadOften);
+  }
+}
+
+template <class S, bool kHalves>
+__device__ inline void feed(const ProductArgs& args, const ProductTile& tile,
+                            ProductShared<S>& shared) {
+  const uint64_t hint = args.rows <= S::kTokens ? kReadOnce : kReadOften;
+  const int ahead = min(tile.end, tile.begin + S::kStages * S::kBoxes);
+  RingPlace place;
+  for (int box = tile.begin; box < ahead; box += S::kBoxes, place.next<S>()) {
+    expect_bytes(shared.full[place.stage], S::kStageBytes);
+    load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
+  }
+  wait_for_kernel_before();
+  for (int box = tile.begin, stage = 0; box < ahead; box += S::kBoxes, ++stage)
+    load_inputs(args, tile, box, shared, stage);
+  for (int box = ahead; box < tile.end; box += S::kBoxes, place.next<S>()) {
+    wait_cluster_barrier(shared.empty[place.stage], place.turn ^ 1);
+    expect_bytes(shared.full[place.stage], S::kStageBytes);
+    load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
+    load_inputs(args, tile, box, shared, place.stage);
+  }
+}
+
+template <class S>
+using ProductSums = float[S::kParts][S::kPart / 2];
+
+template <class S>
+__device__ inline void release(ProductShared<S>& shared, int stage) {
+  if (threadIdx.x % 32 >= S::kCluster) return;
+  arrive_at(shared.empty[stage], S::kCluster > 1 ? threadIdx.x % 32 : 0);
+}
+
+template <class S>
+__device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, int group,
+                                ProductShared<S>& shared) {
+#pragma unroll
+  for (int p = 0; p < S::kParts; ++p)
+#pragma unroll
+    for (int i = 0; i < S::kPart / 2; ++i) sums[p][i] = 0;
+  RingPlace place;
+  int before = -1;
+  for (int box = tile.begin; box < tile.end; box += S::kBoxes, place.next<S>()) {
+    wait_barrier(shared.full[place.stage], place.turn);
+    begin_products();
+#pragma unroll
+    for (int i = 0; i < S::kBoxes; ++i) {
+      const uint64_t w = matrix_descriptor(shared.weights[place.stage][i][group]);
+      const uint64_t x = matrix_descriptor(shared.inputs[place.stage][i]);
+#pragma unroll
+      for (int k = 0; k < kBoxColumns / 16; ++k)  // 32 bytes of a line each
+#pragma unroll
+        for (int p = 0; p < S::kParts; ++p)
+          multiply_group(
+              sums[p], w + static_cast<uint64_t>(k) * 2,
+              x + static_cast<uint64_t>(k) * 2 + static_cast<uint64_t>(p) * (S::kPart * 128 >> 4));
+    }
+    commit_products();
+    wait_products<1>();
+    if (before >= 0) release(shared, before);
+    before = place.stage;
+  }
+  wait_products<0>();
+}
+
+// Epilogue: a struct with kHalves (of w), kBytes (of shared memory for a warpgroup) and
+// finish<S>(sums, args, tile, group, memory).
+template <class S, class Epilogue>
+__global__ void __launch_bounds__(S::kThreads)
+    product_kernel(const __grid_constant__ ProductArgs args, const Epilogue epilogue) {
+  extern __shared__ uint8_t memory[];
+  const uint32_t skew = (1024 - shared_address(memory) % 1024) % 1024;
+  auto& shared = *reinterpret_cast<ProductShared<S>*>(memory + skew);
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  const ProductTile tile = product_tile<S>(args);
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < S::kStages; ++s) {
+      init_barrier(shared.full[s], 1);
+      init_barrier(shared.empty[s], S::kGroups * 4 * S::kCluster);
+    }
+    publish_barriers();
+  }
+  if (S::kCluster > 1)
+    sync_cluster();
+  else
+    __syncthreads();
+  let_next_kernel_begin();
+  if (warp == S::kGroups * 4) {
+    if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tile, shared);
+  } else {
+    const int group = warp / 4;
+    ProductSums<S> sums;
+    multiply<S>(sums, tile, group, shared);
+    uint8_t* const after = reinterpret_cast<uint8_t*>(&shared + 1);
+    epilogue.template finish<S>(sums, args, tile, group,
+                                after + static_cast<size_t>(group) * Epilogue::kBytes);
+  }
+  // Nobody leaves while others may still arrive at its barriers.
+  if (S::kCluster > 1) {
+    __syncwarp();
+    sync_cluster();
+  }
+}
+
+template <class S, class Epilogue>
+int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
+  constexpr size_t kBytes = 1024 + sizeof(ProductShared<S>) + S::kGroups * Epilogue::kBytes;
+  static_assert(kBytes <= 227 * 1024);
+  const auto kernel = product_kernel<S, Epilogue>;
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes));
+  if (error != cudaSuccess) return static_cast<int>(error);
+  const int columns = Epilogue::kHalves ? 2 * args.n : args.n;
+  const int per_cluster = kProductColumns * S::kGroups * S::kCluster;
+  const int clusters = (columns + per_cluster - 1) / per_cluster;
+  const int row_tiles = (args.rows + S::kTokens - 1) / S::kTokens;
+  const dim3 blocks(static_cast<unsigned>(clusters * S::kCluster * row_tiles),
+                    static_cast<unsigned>(args.splits));
+  return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, epilogue);
+}
+
+// The shapes there are; product_box_rows() agrees with them. Parts of k are cut between pairs of
+// boxes, so every shape sums in the same order.
+template <class Epilogue>
+int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
+  if (args.rows == 0) return 0;
+  if (args.k % (2 * kBoxColumns) != 0 || args.splits < 1 || args.splits > kMaxSplits)
+    return static_cast<int>(cudaErrorInvalidValue);
+  if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
+  if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
+  if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
+  if (args.rows <= 128) return launch_shape<ProductShape<1, 128, 1, 4, 4>>(args, epilogue, stream);
+  return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
+}
+
+}  // namespace diffulex::cuda

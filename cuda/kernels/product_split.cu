@@ -1,0 +1,50 @@
+// The product whose parts of k are added by its reader, and what all products share.
+#include "cuda/kernels/product_kernel.h"
+
+namespace diffulex::cuda {
+namespace {
+
+struct StoreParts {
+  static constexpr bool kHalves = false;
+  static constexpr size_t kBytes = 0;
+  float* y;
+
+  template <class S>
+  __device__ void finish(const ProductSums<S>& sums, const ProductArgs& args,
+                         const ProductTile& tile, int group, uint8_t*) const {
+    const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
+    const int column = tile.column + group * kProductColumns + warp % 4 * 16 + lane / 4;
+    float* const to = y + static_cast<int64_t>(tile.split) * args.rows * args.n;
+#pragma unroll
+    for (int p = 0; p < S::kParts; ++p)
+#pragma unroll
+      for (int i = 0; i < S::kPart / 2; ++i) {
+        const int row = tile.row + p * S::kPart + i / 4 * 8 + lane % 4 * 2 + i % 2;
+        const int at = column + i / 2 % 2 * 8;
+        if (row < args.rows && at < args.n)
+          to[static_cast<int64_t>(row) * args.n + at] = sums[p][i];
+      }
+  }
+};
+
+}  // namespace
+
+// Enough blocks for every multiprocessor, no more than that takes.
+int product_splits(int64_t n, int64_t k, int multiprocessors) {
+  const int64_t tiles = (n + kProductColumns - 1) / kProductColumns;
+  int splits = 1;
+  while (splits < kMaxSplits && tiles * splits * 10 < int64_t{multiprocessors} * 9 &&
+         k / (2 * kBoxColumns) >= 2 * (splits + 1))
+    ++splits;
+  return splits;
+}
+
+int product_box_rows(int rows) {
+  return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : rows <= 128 ? 32 : 128;
+}
+
+int launch_product(const ProductArgs& args, float* y, cudaStream_t stream) {
+  return launch_epilogue(args, StoreParts{y}, stream);
+}
+
+}  // namespace diffulex::cuda
