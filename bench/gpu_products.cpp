@@ -1,6 +1,6 @@
 // The own products of few rows beside cuBLASLt's, over the matrices of real models.
 //
-//   diffulex_bench_products
+//   diffulex_bench_products [MATRIX ROWS]
 //
 // Microseconds of one product in a recorded chain of products over rotating matrices (more bytes
 // than the L2 cache holds), and the rate at which weights are read.
@@ -8,7 +8,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
+#include <string>
 #include <vector>
 
 #include "cuda/blas.h"
@@ -122,14 +124,17 @@ class Bench {
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   try {
     Bench bench;
     std::printf("%-14s %5s %9s %7s %6s %9s %7s %6s %6s\n", "matrix", "rows", "cublas us", "GB/s",
                 "TFLOPs", "own us", "GB/s", "TFLOPs", "splits");
     for (const Matrix& m : kMatrices)
-      for (const int rows : {16, 32, 64, 128, 512, 2048})
-        if (m.n < 100000 || rows <= 512) bench.compare(m, rows);
+      for (const int rows : {16, 32, 64, 128, 512, 2048}) {
+        const bool asked =
+            argc < 3 || (m.name == std::string(argv[1]) && rows == std::atoi(argv[2]));
+        if (asked && (m.n < 100000 || rows <= 512)) bench.compare(m, rows);
+      }
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;

@@ -3,15 +3,33 @@
 #include <algorithm>
 
 #include "cuda/forward_ops.h"
+#include "cuda/tensor_map.h"
 #include "model/body.h"
 
 namespace diffulex::cuda {
 namespace {
 
-constexpr int64_t kHeadChunk = 128;  // head rows whose logits exist at a time
+constexpr int64_t kHeadChunk = 128;     // head rows whose logits exist at a time
+constexpr int64_t kGreedyChunk = 1024;  // head rows whose reduced tiles exist at a time
+constexpr int kOwnRows = 128;           // up to here the own products are the faster ones
 
-int64_t tile_count(const ArchSpec& arch) {
-  return (arch.vocab_size + decide::kTileIds - 1) / decide::kTileIds;
+int64_t tile_count(const ArchSpec& arch, int64_t ids) { return (arch.vocab_size + ids - 1) / ids; }
+
+// Which steps use the own products: none where they cannot be computed.
+int own_rows(const ArchSpec& arch, const BackendConfig& config) {
+  if (config.weight_dtype != DType::kBF16 || !has_copy_engine()) return 0;
+  constexpr int kStep = 2 * kBoxColumns;  // of every k
+  if (arch.hidden_size % kStep != 0 || arch.vocab_size > most_reduced_ids()) return 0;
+  for (const LayerSpec& l : arch.layers)
+    if (l.mlp_size % kStep != 0 || arch.heads * l.head_dim % kStep != 0) return 0;
+  return kOwnRows;
+}
+
+int count_multiprocessors() {
+  int device = 0, count = 1;
+  check(cudaGetDevice(&device), "cudaGetDevice");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "a device's size");
+  return count;
 }
 
 int64_t max_over(const ArchSpec& arch, auto&& size) {
@@ -33,10 +51,16 @@ int32_t longest_keys(const BackendConfig& config) {
   return static_cast<int32_t>(rounded);
 }
 
+// Elements of a row of any own product whose parts are stored.
+int64_t most_parts(const ArchSpec& arch, const LayerSpec& l) {
+  const int64_t heads = (arch.heads + 2 * l.kv_heads) * int64_t{l.head_dim};
+  return kMaxSplits * std::max<int64_t>(heads, arch.hidden_size);
+}
+
 // Sizes of the step buffers in bytes.
 struct Sizes {
   size_t residual, normed, qkv, q, gate_up, activated, flight, carried, logits, tiles, tables,
-      partials;
+      partials, parts;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const auto rows = static_cast<size_t>(config.max_tokens),
@@ -56,7 +80,15 @@ struct Sizes {
     carried = config.carry_rows ? requests * hidden * element : 0;
     const auto chunk = static_cast<size_t>(std::min<int64_t>(kHeadChunk, config.max_head_rows));
     logits = chunk * static_cast<size_t>(arch.vocab_size) * sizeof(float);
-    tiles = chunk * static_cast<size_t>(tile_count(arch)) * sizeof(decide::TilePartial);
+    tiles = chunk * static_cast<size_t>(tile_count(arch, decide::kTileIds));
+    const int own = own_rows(arch, config);
+    if (own > 0) {
+      const int64_t greedy = std::min<int64_t>(kGreedyChunk, config.max_head_rows);
+      tiles = std::max(tiles, static_cast<size_t>(greedy * tile_count(arch, kProductColumns)));
+    }
+    tiles *= sizeof(decide::TilePartial);
+    parts = static_cast<size_t>(std::min(own, config.max_tokens)) * sizeof(float) *
+            widest([&](const LayerSpec& l) { return most_parts(arch, l); });
     tables = requests * static_cast<size_t>(config.max_pages_per_request) * sizeof(int32_t);
     partials = 0;
     for (const LayerSpec& l : arch.layers)
@@ -66,7 +98,7 @@ struct Sizes {
   }
   uint64_t sum() const {
     return residual + normed + qkv + 2 * q + gate_up + activated + 2 * flight + carried + logits +
-           tiles + tables + partials;
+           tiles + tables + partials + parts;
   }
 };
 
@@ -104,7 +136,9 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
       dtype_(config.weight_dtype),
       model_(model),
       blas_(blas),
-      stream_(stream) {
+      stream_(stream),
+      multiprocessors_(count_multiprocessors()),
+      own_rows_(own_rows(arch, config)) {
   const Sizes sizes(arch, config);
   for (auto [memory, bytes] : {std::pair{&residual_, sizes.residual},
                                {&normed_, sizes.normed},
@@ -117,6 +151,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
                                {&flight_values_, sizes.flight},
                                {&carried_, sizes.carried},
                                {&partials_, sizes.partials},
+                               {&parts_, sizes.parts},
                                {&logits_, sizes.logits},
                                {&tiles_, sizes.tiles},
                                {&tables_, sizes.tables}})
@@ -161,7 +196,7 @@ uint64_t Forward::workspace_bytes() const {
   uint64_t sum = blas_.workspace_bytes();
   for (const DeviceMemory* m :
        {&residual_, &normed_, &qkv_, &queries_, &attended_, &gate_up_, &activated_, &flight_keys_,
-        &flight_values_, &carried_, &partials_, &logits_, &tiles_, &tables_, &sorting_})
+        &flight_values_, &carried_, &partials_, &parts_, &logits_, &tiles_, &tables_, &sorting_})
     sum += m->bytes();
   for (const Angles& a : angles_) sum += a.table.bytes();
   return sum;
@@ -176,8 +211,36 @@ void Forward::run(const StepView& step, std::span<const HeadRow> heads, decide::
   select(heads, picks);
 }
 
+int32_t Forward::token_count() const {
+  return arch_.token_count > 0 ? arch_.token_count : arch_.vocab_size;
+}
+
+// The head's product, reduced where it is computed, and the best tokens.
+void Forward::select_greedy(decide::Pick* picks) {
+  const auto tiles = static_cast<int32_t>(tile_count(arch_, kProductColumns));
+  const int32_t total = step_.shape.heads;
+  for (int32_t first = 0; first < total; first += kGreedyChunk) {
+    const auto count = static_cast<int32_t>(std::min<int64_t>(kGreedyChunk, total - first));
+    const std::byte* const x = normed_.as() + static_cast<int64_t>(first) * arch_.hidden_size * 2;
+    const HeadReduction head{tiles_.as<decide::TilePartial>(), tiles, token_count(), first};
+    const ProductArgs args{
+        map_matrix(model_.head(), arch_.vocab_size, arch_.hidden_size, kProductColumns),
+        map_matrix(x, count, arch_.hidden_size, product_box_rows(count)),
+        count,
+        arch_.vocab_size,
+        arch_.hidden_size,
+        1};
+    check(launch_reduced_product(args, head, step_, stream_), "the head");
+    check(launch_pick_reduced(head, count, step_, picks, stream_), "the selection of tokens");
+  }
+}
+
 // The head's product and the selection, a chunk of rows at a time.
 void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
+  if (step_.shape.greedy && own_rows_ > 0) {
+    select_greedy(picks);
+    return;
+  }
   const int64_t total = step_.shape.heads;
   for (int64_t first = 0; first < total; first += kHeadChunk) {
     const int64_t count = std::min(kHeadChunk, total - first);
@@ -189,10 +252,10 @@ void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
     const HeadChunk chunk{static_cast<int32_t>(first),
                           static_cast<int32_t>(count),
                           arch_.vocab_size,
-                          arch_.token_count > 0 ? arch_.token_count : arch_.vocab_size,
+                          token_count(),
                           logits_.as<float>(),
                           tiles_.as<decide::TilePartial>(),
-                          static_cast<int32_t>(tile_count(arch_)),
+                          static_cast<int32_t>(tile_count(arch_, decide::kTileIds)),
                           picks};
     check(launch_reduce(chunk, step_, stream_), "the reduction of logits");
     check(launch_pick(chunk, step_, stream_), "the selection of tokens");

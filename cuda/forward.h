@@ -40,6 +40,8 @@ class Forward {
   void make_angles();
   void make_layers();
   void select(std::span<const HeadRow> heads, decide::Pick* picks);
+  void select_greedy(decide::Pick* picks);
+  int32_t token_count() const;  // ids that may be chosen
 
   const ArchSpec arch_;
   const BackendConfig config_;
@@ -47,6 +49,8 @@ class Forward {
   const DeviceModel& model_;
   Blas& blas_;
   const cudaStream_t stream_;
+  const int multiprocessors_;
+  const int own_rows_;  // steps of up to so many rows use the products of kernels/product.h
 
   struct Angles {
     float theta;
@@ -64,12 +68,13 @@ class Forward {
   DeviceMemory qkv_;                          // [rows, (heads + 2 kv_heads) * dim]
   DeviceMemory queries_;                      // [rows, heads * dim]
   DeviceMemory partials_;                     // of attention over long contexts
+  DeviceMemory parts_;                        // of own products, f32
   DeviceMemory attended_;                     // [rows, heads * dim]
   DeviceMemory gate_up_;                      // [rows, 2 * mlp]
   DeviceMemory activated_;                    // [rows, mlp]
   DeviceMemory carried_;                      // [max_requests, hidden]
   DeviceMemory logits_;                       // [chunk, vocabulary] f32
-  DeviceMemory tiles_;                        // [chunk, tiles]
+  DeviceMemory tiles_;                        // [chunk, tiles], of either way
   DeviceMemory sorting_;                      // made when a request first needs it
   StepView step_;                             // that runs
 };

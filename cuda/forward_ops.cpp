@@ -1,11 +1,17 @@
 #include "cuda/forward_ops.h"
 
+#include <utility>
+
+#include "cuda/tensor_map.h"
+
 namespace diffulex::cuda {
 
 NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
   return {f_.residual_.as<float>(),
           weight,
           bias,
+          pending_,
+          true,
           f_.arch_.norm_eps,
           f_.arch_.hidden_size,
           f_.dtype_,
@@ -16,12 +22,38 @@ NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
           nullptr};
 }
 
-// y = x * transpose(w), or residual += that.
 void ForwardOps::project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n,
-                         int64_t k, bool into_residual) {
-  f_.blas_.run({x.as(), w, y.as(), f_.step_.shape.rows, n, k, f_.dtype_,
-                into_residual ? DType::kF32 : f_.dtype_, into_residual},
+                         int64_t k) {
+  f_.blas_.run({x.as(), w, y.as(), f_.step_.shape.rows, n, k, f_.dtype_, f_.dtype_, false},
                f_.stream_);
+}
+
+CUtensorMap ForwardOps::input_map(const DeviceMemory& x, int64_t k) const {
+  const int rows = f_.step_.shape.rows;
+  return map_matrix(x.as(), rows, k, product_box_rows(rows));
+}
+
+ProductParts ForwardOps::project_parts(const DeviceMemory& x, const void* w, int64_t n, int64_t k) {
+  const int rows = f_.step_.shape.rows, splits = product_splits(n, k, f_.multiprocessors_);
+  const ProductArgs args{map_matrix(w, n, k, kProductColumns),
+                         input_map(x, k),
+                         rows,
+                         static_cast<int>(n),
+                         static_cast<int>(k),
+                         splits};
+  check(launch_product(args, f_.parts_.as<float>(), f_.stream_), "a product");
+  return {f_.parts_.as<float>(), splits, rows * n};
+}
+
+void ForwardOps::project_into_residual(const DeviceMemory& x, const void* w, int64_t k) {
+  const int64_t n = f_.arch_.hidden_size;
+  if (own()) {
+    pending_ = project_parts(x, w, n, k);
+    return;
+  }
+  f_.blas_.run(
+      {x.as(), w, f_.residual_.as(), f_.step_.shape.rows, n, k, f_.dtype_, DType::kF32, true},
+      f_.stream_);
 }
 
 void ForwardOps::embed() {
@@ -32,18 +64,23 @@ void ForwardOps::embed() {
 
 void ForwardOps::input_norm(int layer) {
   check(launch_norm(norm_args(weights(layer).input_norm, nullptr), f_.stream_), "a norm");
+  pending_ = {};
 }
 
 void ForwardOps::qkv(int layer) {
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
-  project(f_.normed_, weights(layer).qkv, f_.qkv_,
-          int64_t{f_.arch_.heads + 2 * kv.kv_heads} * kv.dim, f_.arch_.hidden_size, false);
+  const int64_t n = int64_t{f_.arch_.heads + 2 * kv.kv_heads} * kv.dim;
+  if (own())
+    pending_ = project_parts(f_.normed_, weights(layer).qkv, n, f_.arch_.hidden_size);
+  else
+    project(f_.normed_, weights(layer).qkv, f_.qkv_, n, f_.arch_.hidden_size);
 }
 
 void ForwardOps::rope_and_store(int layer) {
   const DeviceLayer& w = weights(layer);
   const size_t angles = static_cast<size_t>(f_.layer_angles_[static_cast<size_t>(layer)]);
   const RopeArgs args{f_.qkv_.as(),
+                      std::exchange(pending_, {}),
                       w.qkv_bias,
                       w.q_norm,
                       w.k_norm,
@@ -78,27 +115,37 @@ void ForwardOps::attention(int layer) {
 
 void ForwardOps::attention_output(int layer) {
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
-  project(f_.attended_, weights(layer).output, f_.residual_, f_.arch_.hidden_size,
-          int64_t{f_.arch_.heads} * kv.dim, true);
+  project_into_residual(f_.attended_, weights(layer).output, int64_t{f_.arch_.heads} * kv.dim);
 }
 
 void ForwardOps::mlp_norm(int layer) {
   const DeviceLayer& w = weights(layer);
   check(launch_norm(norm_args(w.post_norm, w.output_bias), f_.stream_), "a norm");
+  pending_ = {};
 }
 
 void ForwardOps::gate_up(int layer) {
-  const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size;
-  project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, f_.arch_.hidden_size,
-          false);
+  const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size,
+            hidden = f_.arch_.hidden_size;
+  if (own()) {
+    const ProductArgs args{map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
+                           input_map(f_.normed_, hidden),
+                           f_.step_.shape.rows,
+                           mlp,
+                           hidden,
+                           1};
+    check(launch_activated_product(args, f_.activated_.as(), f_.stream_), "a product");
+    return;
+  }
+  project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, hidden);
   check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.shape.rows, mlp, f_.activated_.as(),
                       f_.stream_),
         "the activation");
 }
 
 void ForwardOps::down(int layer) {
-  project(f_.activated_, weights(layer).down, f_.residual_, f_.arch_.hidden_size,
-          f_.arch_.layers[static_cast<size_t>(layer)].mlp_size, true);
+  project_into_residual(f_.activated_, weights(layer).down,
+                        f_.arch_.layers[static_cast<size_t>(layer)].mlp_size);
 }
 
 // The rows that the sampler reads; carried ones are read before this step's are kept.
@@ -108,6 +155,7 @@ void ForwardOps::head_norm() {
   args.count = &f_.step_.counts->heads;
   args.from = f_.step_.head_source;
   args.carried = f_.carried_.as();
+  args.keep = false;  // a row may be read twice
   check(launch_norm(args, f_.stream_), "the head's norm");
   check(launch_carry(args, f_.step_, f_.carried_.as(), f_.stream_), "the carried rows");
 }

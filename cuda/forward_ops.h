@@ -24,11 +24,18 @@ class ForwardOps {
   const DeviceLayer& weights(int layer) const {
     return f_.model_.layers()[static_cast<size_t>(layer)];
   }
+  bool own() const { return f_.step_.shape.rows <= f_.own_rows_; }
   NormArgs norm_args(const float* weight, const float* bias) const;
-  void project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n, int64_t k,
-               bool into_residual);
+  // y = x * transpose(w); w: [n, k].
+  void project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n, int64_t k);
+  // What the next norm adds to the residual, or adds it at once.
+  void project_into_residual(const DeviceMemory& x, const void* w, int64_t k);
+  // Parts of the own product of x and w.
+  ProductParts project_parts(const DeviceMemory& x, const void* w, int64_t n, int64_t k);
+  CUtensorMap input_map(const DeviceMemory& x, int64_t k) const;
 
   Forward& f_;
+  ProductParts pending_;  // added to the residual by the next norm
 };
 
 }  // namespace diffulex::cuda

@@ -61,6 +61,9 @@ StepShape shape_of(const Step& step, const BackendConfig& config, int32_t max_it
   shape.items = rounded(step.items.size(), max_items);
   shape.pages = rounded(std::max<size_t>(step.pages.size(), 1),
                         int64_t{config.max_requests} * config.max_pages_per_request);
+  const auto greedy = [](const HeadRow& row) { return row.sampler.temperature <= 0; };
+  shape.greedy =
+      step.adjustments().empty() && std::all_of(step.head.begin(), step.head.end(), greedy);
   size_t keys = 1;
   for (const RequestRow& row : step.requests)
     keys = std::max(keys, static_cast<size_t>(row.context_len) + row.token_count);

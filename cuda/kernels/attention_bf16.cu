@@ -3,7 +3,9 @@
 // computed with while the next one is on its way to shared memory.
 #include <algorithm>
 
+#include "cuda/kernels/attention_narrow.h"
 #include "cuda/kernels/attention_parts.h"
+#include "cuda/kernels/launch.h"
 
 namespace diffulex::cuda {
 namespace {
@@ -37,7 +39,8 @@ __device__ Partial<S>& partial(const Grid& grid, int part) {
   return static_cast<Partial<S>*>(grid.partials)[block * grid.parts + part];
 }
 
-// The first steps of a block: everything the loop over tiles finds in shared memory.
+// The first steps of a block: everything the loop over tiles finds in shared memory. What the step
+// itself says is read while the kernel before still runs.
 template <class S>
 __device__ void prepare(const AttentionArgs& args, const Vectors& v, Shared<S>& shared) {
   const ItemKeys keys = item_keys(args, v.view, shared.limits);
@@ -50,6 +53,7 @@ __device__ void prepare(const AttentionArgs& args, const Vectors& v, Shared<S>& 
     }
     shared.ranges[i] = range;
   }
+  wait_for_kernel_before();
   load_queries(args, v.view, v.begin, v.count, shared);
   __syncthreads();
 }
@@ -113,8 +117,12 @@ __global__ void __launch_bounds__(kThreads)
     attention_bf16_kernel(const AttentionArgs args, const Grid grid) {
   extern __shared__ uint4 memory[];
   Shared<S>& shared = *reinterpret_cast<Shared<S>*>(memory);
+  let_next_kernel_begin();
   const Vectors v = block_vectors<S>(args, grid);
-  if (v.count <= 0) return;
+  if (v.count <= 0) {
+    wait_for_kernel_before();
+    return;
+  }
   prepare(args, v, shared);
   int32_t begin = shared.item.begin, end = shared.item.end;
   const bool split = grid.parts > 1 && begin / kPartKeys < (end - 1) / kPartKeys;
@@ -194,6 +202,8 @@ template <class S>
 __global__ void __launch_bounds__(kThreads)
     add_parts_kernel(const AttentionArgs args, const Grid grid) {
   __shared__ int32_t limits[4];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   const Vectors v = block_vectors<S>(args, grid);
   if (v.count <= 0) return;
   const ItemKeys keys = item_keys(args, v.view, limits);
@@ -231,6 +241,8 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
   const int kv_heads = args.kv.kv_heads;
   const int blocks = blocks_of<S>(args.heads, kv_heads, args.item_count);
   const int parts = parts_of(args.max_keys);
+  if (attention_is_narrow(args, blocks, parts))
+    return static_cast<cudaError_t>(launch_attention_narrow(args, parts, stream));
   if (args.workspace_bytes < workspace<S>(blocks, parts)) return cudaErrorInvalidValue;
   const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors), divisor(args.kv.page_size),
                   is_split(blocks, parts) ? parts : 1, args.workspace};
@@ -241,11 +253,11 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  kernel<<<size, kThreads, bytes, stream>>>(args, grid);
-  if (grid.parts > 1)
-    add_parts_kernel<S>
-        <<<dim3(size.x, size.y, S::kOut / 8 / kPartColumns), kThreads, 0, stream>>>(args, grid);
-  return cudaGetLastError();
+  const int status = diffulex::cuda::launch(kernel, {size, kThreads, bytes}, stream, args, grid);
+  if (grid.parts == 1 || status != 0) return static_cast<cudaError_t>(status);
+  const dim3 columns(size.x, size.y, S::kOut / 8 / kPartColumns);
+  return static_cast<cudaError_t>(
+      diffulex::cuda::launch(add_parts_kernel<S>, {columns, kThreads}, stream, args, grid));
 }
 
 template <class Function>
@@ -260,7 +272,9 @@ auto with_shape(int dim, const Function& function) {
 
 size_t attention_workspace_bf16(int heads, int kv_heads, int dim, int max_items, int max_keys) {
   return with_shape(dim, [&]<class S>(S) {
-    return workspace<S>(blocks_of<S>(heads, kv_heads, max_items), parts_of(max_keys));
+    const int blocks = blocks_of<S>(heads, kv_heads, max_items), parts = parts_of(max_keys);
+    return std::max(workspace<S>(blocks, parts),
+                    attention_workspace_narrow(blocks, heads, kv_heads, dim, max_items, parts));
   });
 }
 

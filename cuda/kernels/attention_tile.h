@@ -215,15 +215,21 @@ __device__ inline void soften(Accumulators<S>& acc, float scale2,
       const float next = fmaxf(acc.top[t][h], top * scale2);
       const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
       const float decay = fast_exp2(acc.top[t][h] - shift);
-      float sum = 0;
 #pragma unroll
       for (int j = 0; j < S::kKeys / 8; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
           float& x = scores[t][j][2 * h + e];
           x = fast_exp2(fmaf(x, scale2, -shift));
-          sum += x;
         }
+      // Sums of 16 keys, then of these: another kernel has a warp for each.
+      float sums[S::kKeys / 16];
+#pragma unroll
+      for (int g = 0; g < S::kKeys / 16; ++g)
+        sums[g] = (scores[t][2 * g][2 * h] + scores[t][2 * g][2 * h + 1]) +
+                  (scores[t][2 * g + 1][2 * h] + scores[t][2 * g + 1][2 * h + 1]);
+      float sum = sums[0] + sums[1];
+      if constexpr (S::kKeys == 64) sum += sums[2] + sums[3];
       acc.sum[t][h] = fmaf(acc.sum[t][h], decay, sum);
       acc.top[t][h] = next;
 #pragma unroll

@@ -14,11 +14,21 @@ namespace diffulex::cuda {
 int launch_embed(const void* table, DType dtype, const StepView& step, int hidden, float* out,
                  cudaStream_t stream);
 
-// out[to, :] = RMSNorm(x[from, :] + bias) * weight, where bias (or null) also stays in x.
+// The sum of a product over parts of k, which its reader adds in order: parts[s, row, column], f32.
+struct ProductParts {
+  const float* parts = nullptr;  // null: there is none
+  int splits = 0;
+  int64_t stride = 0;  // elements from one part to the next
+};
+
+// out[to, :] = RMSNorm(x[from, :] + bias + product) * weight. What is added stays in x if keep is
+// set.
 struct NormArgs {
   float* x;             // [*, hidden] f32, the residual stream
   const float* weight;  // [hidden]
   const float* bias;    // [hidden] or null
+  ProductParts product;
+  bool keep;
   float eps;
   int hidden;
   DType dtype;           // of out
@@ -34,10 +44,11 @@ int launch_norm(const NormArgs& args, cudaStream_t stream);
 int launch_carry(const NormArgs& args, const StepView& step, void* carried, cudaStream_t stream);
 
 struct RopeArgs {
-  const void* qkv;      // [rows, (heads + 2 kv_heads) * dim] of kv.dtype
-  const float* bias;    // of its columns, or null
-  const float* q_norm;  // [dim] or null
-  const float* k_norm;  // [dim] or null
+  const void* qkv;       // [rows, (heads + 2 kv_heads) * dim] of kv.dtype, or null
+  ProductParts product;  // instead of qkv
+  const float* bias;     // of its columns, or null
+  const float* q_norm;   // [dim] or null
+  const float* k_norm;   // [dim] or null
   float eps;
   const float* angles;  // [positions, dim]: cos of dim / 2 frequencies, then sin
   int heads;

@@ -2,6 +2,7 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/kernels/launch.h"
 #include "decide/multi_block.h"
 
 namespace diffulex::cuda {
@@ -105,6 +106,8 @@ __device__ void draw(const float* weight, const float* x, float u, float sum, fl
 __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   __shared__ Best best[kThreads];
   __shared__ float sums[kThreads];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   const int tile = static_cast<int>(blockIdx.x), row = static_cast<int>(blockIdx.y);
   if (chunk.first + row >= step.counts->heads) return;
   const HeadInfo head = step.heads[chunk.first + row];
@@ -188,6 +191,8 @@ __device__ decide::RowSums join_tiles(const decide::TilePartial* tiles, int coun
 // One warp per row.
 __global__ void pick_kernel(HeadChunk chunk, StepView step) {
   __shared__ float sums[kMostTiles], weighted[kMostTiles];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   const int row = static_cast<int>(blockIdx.x);
   if (chunk.first + row >= step.counts->heads) return;
   const HeadInfo head = step.heads[chunk.first + row];
@@ -209,6 +214,36 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
                            : decide::pick_of(joined.argmax, joined.max, joined, sampler);
 }
 
+// The tiles of kTileIds ids that so many smaller ones make.
+constexpr int kSmallTiles = decide::kTileIds / kProductColumns;
+
+// One block per row: smaller tiles become those that all devices sum, then as above.
+__global__ void __launch_bounds__(kThreads)
+    pick_reduced_kernel(const HeadReduction head, const StepView step, decide::Pick* picks) {
+  __shared__ decide::TilePartial tiles[kMostTiles];
+  __shared__ float sums[kMostTiles], weighted[kMostTiles];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
+  const int row = static_cast<int>(blockIdx.x), count = (head.tile_count - 1) / kSmallTiles + 1;
+  if (head.first_head + row >= step.counts->heads) return;
+  const decide::TilePartial* const small = head.tiles + static_cast<int64_t>(row) * head.tile_count;
+  for (int t = static_cast<int>(threadIdx.x); t < count; t += kThreads) {
+    const int first = t * kSmallTiles;
+    const decide::RowSums r =
+        decide::sum_tiles(small + first, min(kSmallTiles, head.tile_count - first));
+    tiles[t] = {r.max, r.argmax, r.sum, r.weighted, r.argmax, r.max, r.second};
+  }
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  const decide::RowSums joined = join_tiles(tiles, count, sums, weighted);
+  if (threadIdx.x != 0) return;
+  const HeadInfo info = step.heads[head.first_head + row];
+  picks[head.first_head + row] =
+      joined.argmax < 0
+          ? decide::Pick(-1, 0, 0)
+          : decide::pick_of(joined.argmax, joined.max, joined, step.requests[info.request].sampler);
+}
+
 constexpr int kMostTokens = 2048;  // of a window that is decided in shared memory
 
 // One warp per request brings its window near; one lane decides.
@@ -216,6 +251,8 @@ __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int
                                    decide::Window* windows, int32_t* tokens) {
   __shared__ decide::Window window;
   __shared__ int32_t near[kMostTokens];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   const int r = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x);
   if (r >= step.counts->requests) return;
   const RequestRow& request = step.requests[r];
@@ -246,22 +283,29 @@ __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int
 int launch_reduce(const HeadChunk& chunk, const StepView& step, cudaStream_t stream) {
   if (chunk.count == 0) return 0;
   const dim3 grid(static_cast<unsigned>(chunk.tile_count), static_cast<unsigned>(chunk.count));
-  reduce_kernel<<<grid, kThreads, 0, stream>>>(chunk, step);
-  return static_cast<int>(cudaGetLastError());
+  return launch(reduce_kernel, {grid, kThreads}, stream, chunk, step);
 }
 
 int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t stream) {
   if (chunk.count == 0) return 0;
-  pick_kernel<<<static_cast<unsigned>(chunk.count), 32, 0, stream>>>(chunk, step);
-  return static_cast<int>(cudaGetLastError());
+  return launch(pick_kernel, {dim3(static_cast<unsigned>(chunk.count)), 32}, stream, chunk, step);
 }
+
+int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView& step,
+                        decide::Pick* picks, cudaStream_t stream) {
+  if (count == 0) return 0;
+  if (head.tile_count > kMostTiles * kSmallTiles) return static_cast<int>(cudaErrorInvalidValue);
+  return launch(pick_reduced_kernel, {dim3(static_cast<unsigned>(count)), kThreads}, stream, head,
+                step, picks);
+}
+
+int32_t most_reduced_ids() { return kMostTiles * decide::kTileIds; }
 
 int launch_decide_step(const StepView& step, const decide::Pick* picks, int32_t stride,
                        decide::Window* windows, int32_t* tokens, cudaStream_t stream) {
   if (step.shape.requests == 0) return 0;
-  decide_step_kernel<<<static_cast<unsigned>(step.shape.requests), 32, 0, stream>>>(
-      step, picks, stride, windows, tokens);
-  return static_cast<int>(cudaGetLastError());
+  return launch(decide_step_kernel, {dim3(static_cast<unsigned>(step.shape.requests)), 32}, stream,
+                step, picks, stride, windows, tokens);
 }
 
 }  // namespace diffulex::cuda

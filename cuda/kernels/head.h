@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include "cuda/kernels/product.h"
 #include "cuda/kernels/step.h"
 #include "decide/select.h"
 
@@ -24,6 +25,11 @@ struct HeadChunk {
 int launch_reduce(const HeadChunk& chunk, const StepView& step, cudaStream_t stream);
 // Picks of the rows that no candidates are needed for.
 int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t stream);
+// Picks of greedy rows [head.first_head, + count) that launch_reduced_product() has reduced.
+int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView& step,
+                        decide::Pick* picks, cudaStream_t stream);
+// The most ids that launch_pick_reduced() can join.
+int32_t most_reduced_ids();
 
 // Memory for sorting one row.
 size_t sort_bytes(int32_t vocabulary);

@@ -48,7 +48,7 @@ __device__ inline void wait_barrier([[maybe_unused]] Barrier& b, [[maybe_unused]
       "{\n"
       ".reg .pred done;\n"
       "again:\n"
-      "mbarrier.try_wait.parity.acquire.cta.shared::cta.b64 done, [%0], %1;\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
       "@!done bra again;\n"
       "}\n" ::"r"(shared_address(&b)),
       "r"(parity)
@@ -56,31 +56,21 @@ __device__ inline void wait_barrier([[maybe_unused]] Barrier& b, [[maybe_unused]
 #endif
 }
 
-// Arrives at the barrier of the same place in another block of the cluster.
+__device__ inline void arrive([[maybe_unused]] Barrier& b) {
+#if DIFFULEX_HOPPER
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(&b)) : "memory");
+#endif
+}
+
+// Arrives at the barrier of the same place in another block of the cluster. Orders no ordinary
+// accesses to memory: what is read through such barriers, products read.
 __device__ inline void arrive_at([[maybe_unused]] Barrier& b, [[maybe_unused]] uint32_t block) {
 #if DIFFULEX_HOPPER
   uint32_t there;
   asm volatile("mapa.shared::cluster.u32 %0, %1, %2;"
                : "=r"(there)
                : "r"(shared_address(&b)), "r"(block));
-  asm volatile("mbarrier.arrive.release.cluster.shared::cluster.b64 _, [%0];" ::"r"(there)
-               : "memory");
-#endif
-}
-
-// Waits until an arrival of another block is seen, with what it did before.
-__device__ inline void wait_cluster_barrier([[maybe_unused]] Barrier& b,
-                                            [[maybe_unused]] uint32_t parity) {
-#if DIFFULEX_HOPPER
-  asm volatile(
-      "{\n"
-      ".reg .pred done;\n"
-      "again:\n"
-      "mbarrier.try_wait.parity.acquire.cluster.shared::cta.b64 done, [%0], %1;\n"
-      "@!done bra again;\n"
-      "}\n" ::"r"(shared_address(&b)),
-      "r"(parity)
-      : "memory");
+  asm volatile("mbarrier.arrive.shared::cluster.b64 _, [%0];" ::"r"(there) : "memory");
 #endif
 }
 
@@ -133,7 +123,26 @@ __device__ inline void copy_box4([[maybe_unused]] void* to, [[maybe_unused]] con
 #endif
 }
 
-// Likewise, to the same place in every block of the cluster that `blocks` has a bit for; each
+// Boxes on their way to the L2 cache, for later.
+__device__ inline void prefetch_box([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
+                                    [[maybe_unused]] int32_t y) {
+#if DIFFULEX_HOPPER
+  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x),
+               "r"(y)
+               : "memory");
+#endif
+}
+
+__device__ inline void prefetch_box4([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
+                                     [[maybe_unused]] int32_t w) {
+#if DIFFULEX_HOPPER
+  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %2, %3}];" ::"l"(map),
+               "r"(x), "r"(0), "r"(w)
+               : "memory");
+#endif
+}
+
+// A box to the same place in every block of the cluster that `blocks` has a bit for; each
 // block's own barrier counts the bytes.
 __device__ inline void copy_box_to_all([[maybe_unused]] void* to, [[maybe_unused]] const void* map,
                                        [[maybe_unused]] Barrier& done, [[maybe_unused]] int32_t x,

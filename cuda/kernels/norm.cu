@@ -1,14 +1,19 @@
 // Embedding, RMSNorm and the rows that are carried over.
 #include "cuda/kernels/body.h"
 #include "cuda/kernels/element.h"
+#include "cuda/kernels/launch.h"
 
 namespace diffulex::cuda {
 namespace {
 
 constexpr int kThreads = 256;
 
+// The first kernel of a step behind its upload and its page tables: only when these are there may
+// the next ones begin, so that all of them find a step to read before they wait.
 template <class T>
 __global__ void embed_kernel(const T* table, StepView step, int hidden, float* out) {
+  wait_for_kernel_before();
+  let_next_kernel_begin();
   const int64_t row = blockIdx.x;
   if (row >= step.counts->rows) return;
   const T* const from = table + static_cast<int64_t>(step.tokens[row]) * hidden;
@@ -25,13 +30,28 @@ __device__ inline float squares_of(float4 v) {
   return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
 }
 
+__device__ inline float4 add4(float4 a, float4 b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+
+// Quad i of row `row`, with what is added to it.
+__device__ inline float4 load_quad(const NormArgs& a, int64_t row, int i) {
+  const int quads = a.hidden / 4;
+  auto* const x = reinterpret_cast<float4*>(a.x) + row * quads + i;
+  float4 v = *x;
+  if (a.bias != nullptr) v = add4(v, reinterpret_cast<const float4*>(a.bias)[i]);
+  const auto* const parts = reinterpret_cast<const float4*>(a.product.parts) + row * quads + i;
+#pragma unroll 4
+  for (int s = 0; s < a.product.splits; ++s) v = add4(v, parts[a.product.stride / 4 * s]);
+  if (a.keep && (a.bias != nullptr || a.product.splits > 0)) *x = v;
+  return v;
+}
+
 // Four values at a time; what a thread has read stays in its registers.
 template <class T>
-__device__ void norm_row(const NormArgs& a, float* x, T* out, float* shared) {
+__device__ void norm_row(const NormArgs& a, int64_t row, T* out, float* shared) {
   constexpr int kKept = 4;  // quads of a thread: rows of up to 4,096 are read once
-  const int quads = a.hidden / 4;
-  auto* const row = reinterpret_cast<float4*>(x);
-  const auto* const bias = reinterpret_cast<const float4*>(a.bias);
+  const int quads = a.hidden / 4, behind = static_cast<int>(threadIdx.x) + kKept * kThreads;
   const auto* const weight = reinterpret_cast<const float4*>(a.weight);
   float4 kept[kKept];
   float squares = 0;
@@ -39,26 +59,12 @@ __device__ void norm_row(const NormArgs& a, float* x, T* out, float* shared) {
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
     if (i >= quads) break;
-    float4 v = row[i];
-    if (bias != nullptr) {
-      const float4 more = bias[i];
-      v = float4{v.x + more.x, v.y + more.y, v.z + more.z, v.w + more.w};
-      row[i] = v;
-    }
-    kept[k] = v;
-    squares += squares_of(v);
+    kept[k] = load_quad(a, row, i);
+    squares += squares_of(kept[k]);
   }
-  for (int i = static_cast<int>(threadIdx.x) + kKept * kThreads; i < quads; i += kThreads) {
-    float4 v = row[i];
-    if (bias != nullptr) {
-      const float4 more = bias[i];
-      v = float4{v.x + more.x, v.y + more.y, v.z + more.z, v.w + more.w};
-      row[i] = v;
-    }
-    squares += squares_of(v);
-  }
+  for (int i = behind; i < quads; i += kThreads) squares += squares_of(load_quad(a, row, i));
   const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.hidden) + a.eps);
-  const auto scaled = [&](int i, float4 v) {
+  const auto put = [&](int i, float4 v) {
     const float4 w = weight[i];
     store4(out + 4 * i,
            float4{v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w});
@@ -66,35 +72,41 @@ __device__ void norm_row(const NormArgs& a, float* x, T* out, float* shared) {
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (i < quads) scaled(i, kept[k]);
+    if (i < quads) put(i, kept[k]);
   }
-  for (int i = static_cast<int>(threadIdx.x) + kKept * kThreads; i < quads; i += kThreads)
-    scaled(i, row[i]);
+  NormArgs again = a;  // what was kept must not be added twice
+  if (a.keep) again.bias = nullptr, again.product.splits = 0;
+  for (int i = behind; i < quads; i += kThreads) put(i, load_quad(again, row, i));
 }
 
 template <class T>
-__global__ void norm_kernel(NormArgs a) {
+__global__ void __launch_bounds__(kThreads) norm_kernel(const NormArgs a) {
   __shared__ float shared[kThreads / 32];
+  let_next_kernel_begin();
   const int64_t row = blockIdx.x, hidden = a.hidden;
-  if (row >= *a.count) return;
-  const int64_t from = a.from != nullptr ? a.from[row] : row;
+  const bool there = row < *a.count;
+  const int64_t from = there && a.from != nullptr ? a.from[row] : row;
+  wait_for_kernel_before();
+  if (!there) return;
   T* const out = static_cast<T*>(a.out) + row * hidden;
-  if (from < 0) {
-    const T* const kept = static_cast<const T*>(a.carried) + ~from * hidden;
-    for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
-      out[i] = kept[i];
+  if (from >= 0) {
+    norm_row(a, from, out, shared);
     return;
   }
-  norm_row(a, a.x + from * hidden, out, shared);
+  const T* const kept = static_cast<const T*>(a.carried) + ~from * hidden;
+  for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
+    out[i] = kept[i];
 }
 
 template <class T>
-__global__ void carry_kernel(NormArgs a, StepView step, T* carried) {
+__global__ void __launch_bounds__(kThreads)
+    carry_kernel(const NormArgs a, const StepView step, T* carried) {
   __shared__ float shared[kThreads / 32];
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
   const CarryInfo c = step.carries[blockIdx.x];
-  const int64_t hidden = a.hidden;
-  norm_row(a, a.x + c.row * hidden, carried + c.slot * hidden, shared);
+  norm_row(a, c.row, carried + static_cast<int64_t>(c.slot) * a.hidden, shared);
 }
 
 template <class From, class To>
@@ -112,8 +124,8 @@ int launch_embed(const void* table, DType dtype, const StepView& step, int hidde
   if (rows == 0) return 0;
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
-    embed_kernel<<<rows, kThreads, 0, stream>>>(static_cast<const T*>(table), step, hidden, out);
-    return static_cast<int>(cudaGetLastError());
+    return launch(embed_kernel<T>, {dim3(static_cast<unsigned>(rows)), kThreads}, stream,
+                  static_cast<const T*>(table), step, hidden, out);
   });
 }
 
@@ -121,8 +133,8 @@ int launch_norm(const NormArgs& args, cudaStream_t stream) {
   if (args.rows == 0) return 0;
   if (args.hidden % 4 != 0) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(args.dtype, [&](auto t) {
-    norm_kernel<decltype(t)><<<args.rows, kThreads, 0, stream>>>(args);
-    return static_cast<int>(cudaGetLastError());
+    return launch(norm_kernel<decltype(t)>, {dim3(static_cast<unsigned>(args.rows)), kThreads},
+                  stream, args);
   });
 }
 
@@ -131,8 +143,8 @@ int launch_carry(const NormArgs& args, const StepView& step, void* carried, cuda
   if (count == 0) return 0;
   return with_element(args.dtype, [&](auto t) {
     using T = decltype(t);
-    carry_kernel<T><<<count, kThreads, 0, stream>>>(args, step, static_cast<T*>(carried));
-    return static_cast<int>(cudaGetLastError());
+    return launch(carry_kernel<T>, {dim3(static_cast<unsigned>(count)), kThreads}, stream, args,
+                  step, static_cast<T*>(carried));
   });
 }
 

@@ -75,6 +75,24 @@ __device__ inline void load_weights(const ProductArgs& args, const ProductTile& 
     }
 }
 
+// Some of what does not fit in the ring yet goes to the L2 cache: as much as is used before others
+// would push it out.
+inline constexpr int kPrefetchBoxes = 8;
+
+template <class S, bool kHalves>
+__device__ inline void prefetch_weights(const ProductArgs& args, const ProductTile& tile,
+                                        int begin) {
+  for (int box = begin; box < min(tile.end, begin + kPrefetchBoxes); ++box)
+#pragma unroll
+    for (int g = 0; g < S::kGroups; ++g) {
+      const int column = tile.column + g * kProductColumns, k = box * kBoxColumns;
+      if (kHalves)
+        prefetch_box4(&args.w, k, column / 16);
+      else
+        prefetch_box(&args.w, k, column);
+    }
+}
+
 template <class S>
 __device__ inline void load_inputs(const ProductArgs& args, const ProductTile& tile, int box,
                                    ProductShared<S>& shared, int stage) {
@@ -101,11 +119,12 @@ __device__ inline void feed(const ProductArgs& args, const ProductTile& tile,
     expect_bytes(shared.full[place.stage], S::kStageBytes);
     load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
   }
+  if (args.rows <= S::kTokens) prefetch_weights<S, kHalves>(args, tile, ahead);
   wait_for_kernel_before();
   for (int box = tile.begin, stage = 0; box < ahead; box += S::kBoxes, ++stage)
     load_inputs(args, tile, box, shared, stage);
   for (int box = ahead; box < tile.end; box += S::kBoxes, place.next<S>()) {
-    wait_cluster_barrier(shared.empty[place.stage], place.turn ^ 1);
+    wait_barrier(shared.empty[place.stage], place.turn ^ 1);
     expect_bytes(shared.full[place.stage], S::kStageBytes);
     load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
     load_inputs(args, tile, box, shared, place.stage);
@@ -118,7 +137,10 @@ using ProductSums = float[S::kParts][S::kPart / 2];
 template <class S>
 __device__ inline void release(ProductShared<S>& shared, int stage) {
   if (threadIdx.x % 32 >= S::kCluster) return;
-  arrive_at(shared.empty[stage], S::kCluster > 1 ? threadIdx.x % 32 : 0);
+  if (S::kCluster > 1)
+    arrive_at(shared.empty[stage], threadIdx.x % 32);
+  else
+    arrive(shared.empty[stage]);
 }
 
 template <class S>
@@ -163,6 +185,10 @@ __global__ void __launch_bounds__(S::kThreads)
   auto& shared = *reinterpret_cast<ProductShared<S>*>(memory + skew);
   const int warp = static_cast<int>(threadIdx.x) / 32;
   const ProductTile tile = product_tile<S>(args);
+  if (threadIdx.x == S::kGroups * 128) {
+    prefetch_map(&args.w);
+    prefetch_map(&args.x);
+  }
   if (threadIdx.x == 0) {
     for (int s = 0; s < S::kStages; ++s) {
       init_barrier(shared.full[s], 1);
@@ -219,7 +245,7 @@ int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStrea
   if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
   if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
   if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
-  if (args.rows <= 128) return launch_shape<ProductShape<1, 128, 1, 4, 4>>(args, epilogue, stream);
+  if (args.rows <= 128) return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }
 

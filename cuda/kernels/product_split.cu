@@ -39,9 +39,7 @@ int product_splits(int64_t n, int64_t k, int multiprocessors) {
   return splits;
 }
 
-int product_box_rows(int rows) {
-  return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : rows <= 128 ? 32 : 128;
-}
+int product_box_rows(int rows) { return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : 128; }
 
 int launch_product(const ProductArgs& args, float* y, cudaStream_t stream) {
   return launch_epilogue(args, StoreParts{y}, stream);

@@ -2,6 +2,7 @@
 // and pages. One warp per head of a row.
 #include "cuda/kernels/body.h"
 #include "cuda/kernels/element.h"
+#include "cuda/kernels/launch.h"
 
 namespace diffulex::cuda {
 namespace {
@@ -41,34 +42,50 @@ __device__ void put(const Target<T>& target, int i, float x) {
   if (target.page != nullptr) store(target.page + i, x);
 }
 
+// Element i of a head that begins at element `begin` of the product.
 template <class T>
-__global__ void rope_kernel(RopeArgs a, StepView step) {
+__device__ float load_element(const RopeArgs& a, int64_t begin, int i) {
+  if (a.product.parts == nullptr) return to_float(static_cast<const T*>(a.qkv)[begin + i]);
+  float x = 0;
+#pragma unroll 4
+  for (int s = 0; s < a.product.splits; ++s) x += a.product.parts[a.product.stride * s + begin + i];
+  return x;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const StepView step) {
   const int all = a.heads + 2 * a.kv.kv_heads, dim = a.kv.dim, half = dim / 2;
   const int64_t unit = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   const int64_t row = unit / all;
   const int head = static_cast<int>(unit % all), lane = static_cast<int>(threadIdx.x % 32);
-  if (row >= step.counts->rows) return;
-  const RequestRow& request = step.requests[step.row_request[row]];
+  const bool there = row < step.counts->rows;
+  const RequestRow& request = step.requests[there ? step.row_request[row] : 0];
   const auto in_request = static_cast<int32_t>(row - request.first_token);
   const int32_t position = request.context_len + in_request;
-  const T* const x = static_cast<const T*>(a.qkv) + (row * all + head) * dim;
-  const Target<T> target =
-      target_of<T>(a, step, row, head, position, in_request < request.store_len,
-                   static_cast<int32_t>(request.slot));
+  const bool value = head >= a.heads + a.kv.kv_heads;
+  const float* const weight = value ? nullptr : head < a.heads ? a.q_norm : a.k_norm;
+  const float* const angles = a.angles + static_cast<int64_t>(position) * dim;
+  Target<T> target{};
+  if (there)
+    target = target_of<T>(a, step, row, head, position, in_request < request.store_len,
+                          static_cast<int32_t>(request.slot));
+  wait_for_kernel_before();
+  let_next_kernel_begin();
+  if (!there) return;
+  const int64_t begin = (row * all + head) * dim;
   float low[kMaxPairs], high[kMaxPairs], squares = 0;
 #pragma unroll
   for (int k = 0; k < kMaxPairs; ++k) {
     const int i = lane + 32 * k;
     if (i >= half) break;
-    low[k] = to_float(x[i]) + (a.bias != nullptr ? a.bias[head * dim + i] : 0.0f);
-    high[k] = to_float(x[i + half]) + (a.bias != nullptr ? a.bias[head * dim + half + i] : 0.0f);
+    low[k] = load_element<T>(a, begin, i);
+    high[k] = load_element<T>(a, begin, i + half);
+    if (a.bias != nullptr)
+      low[k] += a.bias[head * dim + i], high[k] += a.bias[head * dim + half + i];
     squares += low[k] * low[k] + high[k] * high[k];
   }
-  const bool value = head >= a.heads + a.kv.kv_heads;
-  const float* const weight = value ? nullptr : head < a.heads ? a.q_norm : a.k_norm;
   const float scale =
       weight != nullptr ? rsqrtf(warp_sum(squares) / static_cast<float>(dim) + a.eps) : 1.0f;
-  const float* const angles = a.angles + static_cast<int64_t>(position) * dim;
 #pragma unroll
   for (int k = 0; k < kMaxPairs; ++k) {
     const int i = lane + 32 * k;
@@ -99,6 +116,8 @@ __global__ void angles_kernel(float* angles, int64_t positions, int dim, double 
 
 template <class T>
 __global__ void swiglu_kernel(const T* gate_up, int64_t rows, int64_t mlp, T* out) {
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t n = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; n < rows * mlp;
        n += step) {
@@ -110,6 +129,8 @@ __global__ void swiglu_kernel(const T* gate_up, int64_t rows, int64_t mlp, T* ou
 }
 
 __global__ void tables_kernel(StepView step, int32_t* tables, int table_stride) {
+  let_next_kernel_begin();
+  wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->requests) return;
   const RequestRow& request = step.requests[blockIdx.x];
   int32_t* const table =
@@ -132,8 +153,7 @@ int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream)
   const int64_t units = static_cast<int64_t>(step.shape.rows) * (args.heads + 2 * args.kv.kv_heads);
   const auto blocks = static_cast<unsigned>((units * 32 + kThreads - 1) / kThreads);
   return with_element(args.kv.dtype, [&](auto t) {
-    rope_kernel<decltype(t)><<<blocks, kThreads, 0, stream>>>(args, step);
-    return static_cast<int>(cudaGetLastError());
+    return launch(rope_kernel<decltype(t)>, {dim3(blocks), kThreads}, stream, args, step);
   });
 }
 
@@ -142,9 +162,8 @@ int launch_swiglu(const void* gate_up, DType dtype, int rows, int mlp, void* out
   if (rows == 0) return 0;
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
-    swiglu_kernel<<<blocks_for(static_cast<int64_t>(rows) * mlp), kThreads, 0, stream>>>(
-        static_cast<const T*>(gate_up), rows, mlp, static_cast<T*>(out));
-    return static_cast<int>(cudaGetLastError());
+    return launch(swiglu_kernel<T>, {dim3(blocks_for(static_cast<int64_t>(rows) * mlp)), kThreads},
+                  stream, static_cast<const T*>(gate_up), rows, mlp, static_cast<T*>(out));
   });
 }
 
@@ -156,9 +175,8 @@ int launch_angles(float* angles, int64_t positions, int dim, float theta, cudaSt
 
 int launch_tables(const StepView& step, int32_t* tables, int table_stride, cudaStream_t stream) {
   if (step.shape.requests == 0) return 0;
-  tables_kernel<<<static_cast<unsigned>(step.shape.requests), kThreads, 0, stream>>>(step, tables,
-                                                                                     table_stride);
-  return static_cast<int>(cudaGetLastError());
+  return launch(tables_kernel, {dim3(static_cast<unsigned>(step.shape.requests)), kThreads}, stream,
+                step, tables, table_stride);
 }
 
 }  // namespace diffulex::cuda

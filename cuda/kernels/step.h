@@ -28,6 +28,7 @@ struct StepCounts {
 struct StepShape {
   int32_t requests = 0, rows = 0, heads = 0, carries = 0, items = 0, pages = 0;
   int32_t max_keys = 0;  // of a request: cached and in flight
+  bool greedy = false;   // every head row takes its best token, and no logit is adjusted
   auto operator<=>(const StepShape&) const = default;
 };
 

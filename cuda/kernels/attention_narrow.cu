@@ -1,0 +1,384 @@
+#include "cuda/kernels/attention_narrow.h"
+
+#include <algorithm>
+
+#include "cuda/kernels/attention_parts.h"
+#include "cuda/kernels/launch.h"
+
+namespace diffulex::cuda {
+namespace {
+
+constexpr int kNarrowVectors = 16;
+constexpr int kWeightLine = 64 + kPad;  // of the tile's weights, elements
+
+// As Shape, but all warps have the same vectors: of the scores a warp computes kKeys / kWarps
+// columns, of the result kDim / kWarps.
+template <int dim>
+struct Narrow {
+  static constexpr int kDim = dim, kOut = dim, kKeys = 64, kVectors = kNarrowVectors;
+  static constexpr int kLine = dim + kPad, kValueLine = dim + kPad;
+  static constexpr int kKeyTile = kKeys * kLine, kValueTile = kKeys * kValueLine;
+  static constexpr int kColumns = dim / kWarps;  // of the result, a warp's
+};
+
+template <class S>
+struct NarrowShared {
+  Shared<S> common;
+  uint16_t weights[kNarrowVectors * kWeightLine];
+  float tops[kWarps][kNarrowVectors];
+  float sums[kWarps][kNarrowVectors][4];  // of 16 keys, of a lane's columns
+};
+
+template <class S>
+struct NarrowSums {
+  float out[S::kColumns / 8][4];
+  float top[2], sum[2];  // of rows lane / 4 and that + 8; every warp has them
+};
+
+// A block's sums in memory, every thread's own values.
+template <class S>
+struct NarrowPartial {
+  float4 limits[32];  // top and sum of both rows
+  float4 out[S::kColumns / 8][kThreads];
+};
+
+struct NarrowGrid {
+  int chunks;
+  Divisor page_size;
+  int parts;
+  void* partials;
+};
+
+template <class S>
+__device__ NarrowPartial<S>& partial(const NarrowGrid& grid, int part) {
+  return static_cast<NarrowPartial<S>*>(
+      grid.partials)[static_cast<int64_t>(blockIdx.x) * grid.parts + part];
+}
+
+struct NarrowBlock {
+  ItemView view;
+  int begin, count;  // vectors
+};
+
+__device__ NarrowBlock narrow_block(const AttentionArgs& args, const NarrowGrid& grid) {
+  const BlockIndex index = block_index(args, grid.chunks);
+  const ItemView view = view_item(args, index.item, index.head);
+  const int begin = index.chunk * kNarrowVectors;
+  return {view, begin, min(view.vectors - begin, kNarrowVectors)};
+}
+
+// Scores of the tile's 16 keys that are the warp's.
+template <class S>
+__device__ void narrow_scores(const uint16_t* queries, const uint16_t* keys,
+                              float (&scores)[2][4]) {
+  const int lane = lane_id();
+  const uint32_t query = shared_address(queries + lane % 16 * S::kLine + lane / 16 * 8);
+  const uint32_t key = shared_address(
+      keys + (warp_id() * 16 + lane % 8 + lane / 16 * 8) * S::kLine + lane / 8 % 2 * 8);
+#pragma unroll
+  for (int d = 0; d < S::kDim / 16; ++d) {
+    uint32_t a[4], b[4];
+    load_matrices(a, query + static_cast<uint32_t>(d) * 32);
+    load_matrices(b, key + static_cast<uint32_t>(d) * 32);
+    multiply_add(scores[0], a, b[0], b[1]);
+    multiply_add(scores[1], a, b[2], b[3]);
+  }
+}
+
+template <class S>
+__device__ void narrow_mask(const Shared<S>& shared, int32_t at, float (&scores)[2][4]) {
+  const int32_t origin = at + warp_id() * 16 + lane_id() % 4 * 2;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int2 range = shared.ranges[lane_id() / 4 + h * 8];
+#pragma unroll
+    for (int j = 0; j < 2; ++j)
+#pragma unroll
+      for (int e = 0; e < 2; ++e) {
+        const int32_t key = origin + j * 8 + e;
+        const bool hidden = key < range.x || key >= range.y ||
+                            (key >= shared.item.hole_begin && key < shared.item.hole_end);
+        if (hidden) scores[j][2 * h + e] = -INFINITY;
+      }
+  }
+}
+
+// The largest score of each row over all warps, then the weights of the warp's keys.
+template <class S>
+__device__ void narrow_soften(NarrowSums<S>& acc, float scale2, float (&scores)[2][4],
+                              NarrowShared<S>& shared) {
+  const int row = lane_id() / 4, column = lane_id() % 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float top = fmaxf(fmaxf(scores[0][2 * h], scores[0][2 * h + 1]),
+                      fmaxf(scores[1][2 * h], scores[1][2 * h + 1]));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    if (column == 0) shared.tops[warp_id()][row + h * 8] = top;
+  }
+  __syncthreads();
+  float decay[2];
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int r = row + h * 8;
+    const float top = fmaxf(fmaxf(shared.tops[0][r], shared.tops[1][r]),
+                            fmaxf(shared.tops[2][r], shared.tops[3][r]));
+    const float next = fmaxf(acc.top[h], top * scale2);
+    const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
+    decay[h] = fast_exp2(acc.top[h] - shift);
+    acc.top[h] = next;
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      float(&x)[4] = scores[j];
+      x[2 * h] = fast_exp2(fmaf(x[2 * h], scale2, -shift));
+      x[2 * h + 1] = fast_exp2(fmaf(x[2 * h + 1], scale2, -shift));
+      *reinterpret_cast<uint32_t*>(shared.weights + r * kWeightLine + warp_id() * 16 + j * 8 +
+                                   column * 2) = pack_bf16(x[2 * h], x[2 * h + 1]);
+    }
+    shared.sums[warp_id()][r][column] =
+        (scores[0][2 * h] + scores[0][2 * h + 1]) + (scores[1][2 * h] + scores[1][2 * h + 1]);
+  }
+  __syncthreads();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int r = row + h * 8;
+    const float sum = (shared.sums[0][r][column] + shared.sums[1][r][column]) +
+                      (shared.sums[2][r][column] + shared.sums[3][r][column]);
+    acc.sum[h] = fmaf(acc.sum[h], decay[h], sum);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 8; ++i) {
+      acc.out[i][2 * h] *= decay[h];
+      acc.out[i][2 * h + 1] *= decay[h];
+    }
+  }
+}
+
+template <class S>
+__device__ void narrow_values(NarrowSums<S>& acc, const uint16_t* weights, const uint16_t* values) {
+  const int lane = lane_id();
+  const uint32_t weight = shared_address(weights + lane % 16 * kWeightLine + lane / 16 * 8);
+  const uint32_t value =
+      shared_address(values + lane % 16 * S::kValueLine + warp_id() * S::kColumns + lane / 16 * 8);
+#pragma unroll
+  for (int j = 0; j < S::kKeys / 16; ++j) {
+    uint32_t a[4];
+    load_matrices(a, weight + static_cast<uint32_t>(j) * 32);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 16; ++i) {
+      uint32_t b[4];
+      load_transposed(b, value + static_cast<uint32_t>(j * 16 * S::kValueLine + i * 16) * 2);
+      multiply_add(acc.out[2 * i], a, b[0], b[1]);
+      multiply_add(acc.out[2 * i + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+// Adds the tiles from `at` on that begin below `end`. Cached keys are there before the kernel in
+// front ends; queries and keys in flight are not.
+template <class S>
+__device__ void narrow_tiles(NarrowSums<S>& acc, const AttentionArgs& args, const NarrowGrid& grid,
+                             const NarrowBlock& block, int32_t at, int32_t end,
+                             NarrowShared<S>& shared) {
+  Shared<S>& common = shared.common;
+  const ItemKeys& keys = common.item;
+  const auto behind = [&](int32_t tile) { return keys.next_tile(tile + S::kKeys, S::kKeys); };
+  find_places(args, grid.page_size, at, page_at(common, grid.page_size, at), 0, common, 0);
+  find_places(args, grid.page_size, behind(at), page_at(common, grid.page_size, behind(at)), 0,
+              common, 1);
+  __syncthreads();
+  const bool cached = at + S::kKeys <= block.view.context;
+  if (!cached) wait_for_kernel_before();
+  load_tile(args, 0, common, 0);
+  if (cached) wait_for_kernel_before();
+  load_queries(args, block.view, block.begin, block.count, common);
+  commit_copies();
+  int32_t page = page_at(common, grid.page_size, behind(behind(at)));
+  const float scale2 = args.scale * kLog2E;
+  for (int buffer = 0; at < end; buffer ^= 1) {
+    wait_copies<0>();
+    __syncthreads();
+    const int32_t next = behind(at);
+    if (next < end) {
+      const int32_t third = behind(next);
+      load_tile(args, 0, common, buffer ^ 1);
+      find_places(args, grid.page_size, third, page, 0, common, buffer);
+      page = page_at(common, grid.page_size, behind(third));
+    }
+    commit_copies();
+    float scores[2][4] = {};
+    narrow_scores<S>(common.queries, common.keys[buffer], scores);
+    if (!keys.whole(at, S::kKeys)) narrow_mask(common, at, scores);
+    narrow_soften(acc, scale2, scores, shared);
+    narrow_values(acc, shared.weights, common.values[buffer]);
+    at = next;
+  }
+}
+
+template <class S>
+__device__ void narrow_store(const NarrowSums<S>& acc, const AttentionArgs& args,
+                             const NarrowBlock& block) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int v = lane_id() / 4 + h * 8;
+    if (v >= block.count) continue;
+    const float inverse = inverse_of(acc.sum[h]);
+    uint16_t* const to =
+        static_cast<uint16_t*>(args.out) + vector_element(args, block.view, block.begin + v);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 8; ++i) {
+      const int column = warp_id() * S::kColumns + i * 8 + lane_id() % 4 * 2;
+      if (column < args.kv.dim)
+        *reinterpret_cast<uint32_t*>(to + column) =
+            pack_bf16(acc.out[i][2 * h] * inverse, acc.out[i][2 * h + 1] * inverse);
+    }
+  }
+}
+
+template <class S>
+__device__ void reset(NarrowSums<S>& acc) {
+  acc.top[0] = acc.top[1] = -INFINITY;
+  acc.sum[0] = acc.sum[1] = 0;
+#pragma unroll
+  for (int i = 0; i < S::kColumns / 8; ++i)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) acc.out[i][e] = 0;
+}
+
+template <class S>
+__global__ void __launch_bounds__(kThreads)
+    attention_narrow_kernel(const AttentionArgs args, const NarrowGrid grid) {
+  extern __shared__ uint4 memory[];
+  auto& shared = *reinterpret_cast<NarrowShared<S>*>(memory);
+  Shared<S>& common = shared.common;
+  let_next_kernel_begin();
+  const NarrowBlock block = narrow_block(args, grid);
+  const int part = static_cast<int>(blockIdx.y);
+  int32_t begin = 0, end = 0;
+  if (block.count > 0) {
+    const ItemKeys keys = item_keys(args, block.view, common.limits);
+    if (threadIdx.x == 0) common.view = block.view, common.item = keys;
+    for (int i = static_cast<int>(threadIdx.x); i < kNarrowVectors; i += kThreads) {
+      int2 range{0, 0};
+      if (i < block.count) {
+        const decide::KeyRange seen =
+            row_range(args, block.view, (block.begin + i) / block.view.group);
+        range = {seen.begin, seen.end};
+      }
+      common.ranges[i] = range;
+    }
+    __syncthreads();
+    begin = keys.begin, end = keys.end;
+  }
+  const bool split = grid.parts > 1 && begin / kPartKeys < (end - 1) / kPartKeys;
+  if (split) begin = max(begin, part * kPartKeys), end = min(end, (part + 1) * kPartKeys);
+  if (block.count <= 0 || (split ? begin >= end : part > 0)) {
+    wait_for_kernel_before();
+    return;
+  }
+  NarrowSums<S> acc;
+  reset(acc);
+  const int32_t at = common.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
+  if (at < end)
+    narrow_tiles(acc, args, grid, block, at, end, shared);
+  else
+    wait_for_kernel_before();
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    acc.sum[h] += __shfl_xor_sync(~0u, acc.sum[h], 1);
+    acc.sum[h] += __shfl_xor_sync(~0u, acc.sum[h], 2);
+  }
+  if (!split) {
+    narrow_store(acc, args, block);
+    return;
+  }
+  NarrowPartial<S>& to = partial<S>(grid, part);
+  if (warp_id() == 0) to.limits[lane_id()] = float4{acc.top[0], acc.top[1], acc.sum[0], acc.sum[1]};
+#pragma unroll
+  for (int i = 0; i < S::kColumns / 8; ++i)
+    to.out[i][threadIdx.x] = float4{acc.out[i][0], acc.out[i][1], acc.out[i][2], acc.out[i][3]};
+}
+
+// Adds the parts of the items that several blocks worked on, in order.
+template <class S>
+__global__ void __launch_bounds__(kThreads)
+    add_narrow_parts_kernel(const AttentionArgs args, const NarrowGrid grid) {
+  __shared__ int32_t limits[4];
+  let_next_kernel_begin();
+  const NarrowBlock block = narrow_block(args, grid);
+  int first = 0, last = 0;
+  if (block.count > 0) {
+    const ItemKeys keys = item_keys(args, block.view, limits);
+    if (keys.begin < keys.end) first = keys.begin / kPartKeys, last = (keys.end - 1) / kPartKeys;
+  }
+  wait_for_kernel_before();
+  if (first == last) return;
+  NarrowSums<S> acc;
+  reset(acc);
+#pragma unroll 2
+  for (int part = first; part <= last; ++part) {
+    const NarrowPartial<S>& from = partial<S>(grid, part);
+    const float4 tops = from.limits[lane_id()];
+    const Decay decay[2] = {common_top(acc.top[0], tops.x), common_top(acc.top[1], tops.y)};
+    acc.top[0] = decay[0].top, acc.top[1] = decay[1].top;
+    acc.sum[0] = add_part(decay[0], acc.sum[0], tops.z);
+    acc.sum[1] = add_part(decay[1], acc.sum[1], tops.w);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 8; ++i) {
+      const float4 x = from.out[i][threadIdx.x];
+      const float other[4] = {x.x, x.y, x.z, x.w};
+#pragma unroll
+      for (int e = 0; e < 4; ++e) acc.out[i][e] = add_part(decay[e / 2], acc.out[i][e], other[e]);
+    }
+  }
+  narrow_store(acc, args, block);
+}
+
+constexpr int kFewWideBlocks = 40;        // as many leave most of the device idle
+constexpr int kMaxNarrowPartials = 8192;  // 69 MB where heads have 128 dims
+
+int narrow_blocks(int heads, int kv_heads, int items) {
+  return items * kv_heads * item_chunks(heads, kv_heads, kNarrowVectors);
+}
+
+template <class S>
+cudaError_t launch_shape(const AttentionArgs& args, int parts, cudaStream_t stream) {
+  const int kv_heads = args.kv.kv_heads;
+  const auto blocks = static_cast<unsigned>(narrow_blocks(args.heads, kv_heads, args.item_count));
+  const NarrowGrid grid{item_chunks(args.heads, kv_heads, kNarrowVectors),
+                        divisor(args.kv.page_size), parts, args.workspace};
+  const size_t partials = parts > 1 ? size_t{blocks} * static_cast<size_t>(parts) : 0;
+  if (args.workspace_bytes < partials * sizeof(NarrowPartial<S>)) return cudaErrorInvalidValue;
+  const size_t bytes = sizeof(NarrowShared<S>);
+  const auto kernel = attention_narrow_kernel<S>;
+  const cudaError_t error = cudaFuncSetAttribute(
+      kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error != cudaSuccess) return error;
+  const int status = launch(kernel, {dim3(blocks, static_cast<unsigned>(parts)), kThreads, bytes},
+                            stream, args, grid);
+  if (parts == 1 || status != 0) return static_cast<cudaError_t>(status);
+  return static_cast<cudaError_t>(
+      launch(add_narrow_parts_kernel<S>, {dim3(blocks), kThreads}, stream, args, grid));
+}
+
+}  // namespace
+
+bool attention_is_narrow(const AttentionArgs& args, int wide_blocks, int parts) {
+  return args.kv.dim <= 128 && wide_blocks <= kFewWideBlocks &&
+         narrow_blocks(args.heads, args.kv.kv_heads, args.item_count) * parts <= kMaxNarrowPartials;
+}
+
+size_t attention_workspace_narrow(int wide_blocks, int heads, int kv_heads, int dim, int max_items,
+                                  int parts) {
+  if (dim > 128 || parts <= 1) return 0;
+  const int items = wide_blocks <= kFewWideBlocks ? max_items : kFewWideBlocks / kv_heads + 1;
+  const int partials = std::min(narrow_blocks(heads, kv_heads, items) * parts, kMaxNarrowPartials);
+  return static_cast<size_t>(partials) *
+         (dim <= 64 ? sizeof(NarrowPartial<Narrow<64>>) : sizeof(NarrowPartial<Narrow<128>>));
+}
+
+int launch_attention_narrow(const AttentionArgs& args, int parts, cudaStream_t stream) {
+  return static_cast<int>(args.kv.dim <= 64 ? launch_shape<Narrow<64>>(args, parts, stream)
+                                            : launch_shape<Narrow<128>>(args, parts, stream));
+}
+
+}  // namespace diffulex::cuda
