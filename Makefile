@@ -69,10 +69,12 @@ test-gpu: setup
 	@build/release/cuda/diffulex_gpu_product_test
 	@DIFFULEX_TEST_DEVICE=cuda:0 build/release/tests/diffulex_api_tests --gtest_brief=1
 
+# Steps and first tokens beside their floors: a table, and JSON in build/bench-gpu.json. With libcupti.so.13 in the
+# loader's path it also tells kernels apart. BENCH_GPU takes options, e.g. BENCH_GPU="--cases 1.7b:32x4x16 --no-trace".
 bench-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
 	@cmake --build --preset release -j$(JOBS) --target diffulex_bench_gpu
-	@build/release/bench/diffulex_bench_gpu
+	@build/release/bench/diffulex_bench_gpu --json build/bench-gpu.json $(BENCH_GPU)
 
 clean:
 	@rm -rf build

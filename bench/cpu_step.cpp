@@ -2,10 +2,10 @@
 //
 //   diffulex_bench_cpu [shape ...] [--threads N] [--rounds N] [--deep N]
 //
-// Shapes: 0.6b, 1.7b (random bf16 weights). The engine's step, the same products in plain oneDNN
-// (whole prepacked matrices, oneDNN's own threads) and, at first, the machine's limits are measured
-// interleaved in one process; figures are medians of the rounds, ratios are medians of each round's
-// ratio.
+// Shapes: 0.6b, 1.7b, 8b (random bf16 weights). The engine's step, the same products in plain
+// oneDNN (whole prepacked matrices, oneDNN's own threads) and, at first, the machine's limits are
+// measured interleaved in one process; figures are medians of the rounds, ratios are medians of
+// each round's ratio.
 #include <omp.h>
 
 #include <algorithm>
@@ -21,19 +21,15 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "random_model.h"
 
 namespace {
 
 using namespace diffulex;
+using namespace diffulex_bench;
 using Type = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
 
-struct Shape {
-  const char* name;
-  int hidden, layers, heads, kv_heads, dim, mlp, vocabulary;
-};
-constexpr Shape kShapes[] = {{"0.6b", 1024, 28, 16, 8, 128, 3072, 32000},
-                             {"1.7b", 2048, 28, 16, 8, 128, 6144, 151936}};
 constexpr int kPageSize = 32;
 constexpr int kMaxRows = 512;
 // OpenMP's workers keep spinning for some milliseconds after a product of plain oneDNN; a step
@@ -90,7 +86,8 @@ class PlainProduct {
 // All products of a forward with a head over all rows.
 class PlainForward {
  public:
-  explicit PlainForward(const Shape& s) : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
+  explicit PlainForward(const ModelShape& s)
+      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
     const int q = s.heads * s.dim, kv = s.kv_heads * s.dim;
     for (int i = 0; i < s.layers; ++i) {
       products_.emplace_back(engine_, q + 2 * kv, s.hidden);
@@ -127,15 +124,9 @@ class PlainForward {
 // of their own.
 class Engine {
  public:
-  Engine(const Shape& s, int threads, int deepest) {
-    ArchSpec arch;
-    arch.vocab_size = arch.token_count = s.vocabulary;
-    arch.hidden_size = s.hidden;
-    arch.heads = s.heads;
-    arch.layers.assign(static_cast<size_t>(s.layers), {s.kv_heads, s.dim, s.mlp, 0, 1e6f});
-    arch.attention_scale = 1.0f / std::sqrt(static_cast<float>(s.dim));
-    arch.qk_norm = true;
-    arch.tied_embeddings = true;
+  Engine(const ModelShape& s, int threads, int deepest) {
+    const std::vector<uint16_t> numbers = random_bf16(s.largest_matrix());
+    const RandomModel model(s, numbers);
     BackendConfig config;
     config.max_requests = 1;
     config.max_tokens = config.max_head_rows = kMaxRows;
@@ -146,33 +137,9 @@ class Engine {
     config.weight_dtype = config.kv_dtype = cpu::best_weight_dtype();
     config.threads = threads;
 
-    const int q = s.heads * s.dim, kv = s.kv_heads * s.dim;
-    const size_t largest =
-        static_cast<size_t>(std::max(s.vocabulary, s.mlp)) * static_cast<size_t>(s.hidden);
-    std::vector<uint16_t> random(largest);
-    uint64_t state = 1;
-    for (uint16_t& x : random) {  // +-[2^-7, 2^-5)
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      x = static_cast<uint16_t>((state >> 63 << 15) | (0x3C00 + (state >> 40 & 0xFF)));
-    }
-    const auto view = [&](int64_t rows, int64_t cols) {
-      return WeightView{reinterpret_cast<const std::byte*>(random.data()), DType::kBF16, rows, cols,
-                        "random"};
-    };
-    ModelWeights weights;
-    weights.embedding = weights.head = view(s.vocabulary, s.hidden);
-    weights.final_norm = view(s.hidden, 1);
-    LayerWeights layer;
-    layer.input_norm = layer.post_norm = view(s.hidden, 1);
-    layer.q_norm = layer.k_norm = view(s.dim, 1);
-    layer.q = view(q, s.hidden);
-    layer.k = layer.v = view(kv, s.hidden);
-    layer.o = view(s.hidden, q);
-    layer.gate = layer.up = view(s.mlp, s.hidden);
-    layer.down = view(s.hidden, s.mlp);
-    weights.layers.assign(static_cast<size_t>(s.layers), layer);
-    pack_seconds = seconds(
-        [&] { backend = std::make_unique<cpu::CpuBackend>(arch, weights, config, nullptr); });
+    pack_seconds = seconds([&] {
+      backend = std::make_unique<cpu::CpuBackend>(model.arch, model.weights, config, nullptr);
+    });
     for (int i = 0; i < config.max_pages_per_request; ++i) pages.push_back(i);
     vocabulary = s.vocabulary;
   }
@@ -275,7 +242,7 @@ void measure_limits(int threads) {
               median(bandwidth));
 }
 
-void measure(const Shape& shape, int threads, int rounds, int deep) {
+void measure(const ModelShape& shape, int threads, int rounds, int deep) {
   Engine engine(shape, threads, deep);
   PlainForward plain(shape);
   std::printf("\n%s: %s, packed in %.1f s\n", shape.name, engine.backend->kernels().c_str(),
@@ -313,7 +280,7 @@ void measure(const Shape& shape, int threads, int rounds, int deep) {
 
 int main(int argc, char** argv) {
   int threads = static_cast<int>(std::thread::hardware_concurrency()), rounds = 11, deep = 2048;
-  std::vector<const Shape*> chosen;
+  std::vector<const ModelShape*> chosen;
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     const auto number = [&] { return i + 1 < argc ? std::atoi(argv[++i]) : 0; };
@@ -323,15 +290,14 @@ int main(int argc, char** argv) {
       rounds = number();
     } else if (word == "--deep") {
       deep = number();
-    } else {
-      for (const Shape& s : kShapes)
-        if (word == s.name) chosen.push_back(&s);
+    } else if (const ModelShape* const shape = find_shape(word)) {
+      chosen.push_back(shape);
     }
   }
-  if (chosen.empty()) chosen.push_back(&kShapes[0]);
+  if (chosen.empty()) chosen.push_back(find_shape("0.6b"));
   omp_set_num_threads(threads);
   std::printf("%d threads, medians of %d rounds\n", threads, rounds);
   measure_limits(threads);
-  for (const Shape* s : chosen) measure(*s, threads, rounds, deep);
+  for (const ModelShape* s : chosen) measure(*s, threads, rounds, deep);
   return 0;
 }
