@@ -31,14 +31,18 @@ std::string outside_brackets(const std::string& text) {
   return out;
 }
 
-// Activities of one step, in order of their starts.
+// Activities of one step, in order of their ends.
 struct StepActivities {
   uint64_t start = 0, end = 0, busy = 0;
 
-  void add(const Activity& a) {
+  // Returns by how much it put off the end. A kernel that began early and waited counts from when
+  // the one in front had ended.
+  uint64_t add(const Activity& a) {
     if (start == 0) start = end = a.start;
-    if (a.end > end) busy += a.end - std::max(a.start, end);
-    end = std::max(end, a.end);
+    const uint64_t added = a.end - std::max(a.start, end);
+    busy += added;
+    end = a.end;
+    return added;
   }
 };
 
@@ -65,19 +69,22 @@ std::string function_name(const std::string& symbol) {
 
 TraceSummary summarize(std::vector<Activity> activities, const std::vector<uint64_t>& begins) {
   std::sort(activities.begin(), activities.end(),
-            [](const Activity& a, const Activity& b) { return a.start < b.start; });
+            [](const Activity& a, const Activity& b) { return a.end < b.end; });
+  TraceSummary summary;
   std::vector<StepActivities> steps(begins.size());
   std::map<std::string, KernelShare> by_name;
   for (const Activity& a : activities) {
     const auto after = std::upper_bound(begins.begin(), begins.end(), a.start);
     if (after == begins.begin()) continue;
-    steps[static_cast<size_t>(after - begins.begin()) - 1].add(a);
-    KernelShare& share = by_name[function_name(a.name)];
-    share.us_per_step += static_cast<double>(a.end - a.start) * 1e-3;
+    const double us =
+        static_cast<double>(steps[static_cast<size_t>(after - begins.begin()) - 1].add(a)) * 1e-3;
+    const std::string name = function_name(a.name);
+    KernelShare& share = by_name[name];
+    share.us_per_step += us;
     share.count_per_step += 1;
+    if (after == begins.end()) summary.sequence.push_back({name, us, 1});
   }
   std::erase_if(steps, [](const StepActivities& s) { return s.start == 0; });
-  TraceSummary summary;
   if (steps.empty()) return summary;
   std::vector<double> spans;
   double busy = 0;

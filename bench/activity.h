@@ -14,7 +14,7 @@ struct Activity {
 
 struct KernelShare {
   std::string name;
-  double us_per_step = 0;
+  double us_per_step = 0;  // by which it put off the end of what had been done before
   double count_per_step = 0;
 };
 
@@ -23,7 +23,8 @@ struct TraceSummary {
   double device_ms = 0;  // of a step, from its first activity's start to its last one's end; median
   double busy_ms = 0;    // of a step, in which something ran; mean
   double idle_share = 0;  // of the time from the first step's start to the last one's end
-  std::vector<KernelShare> kernels;  // most expensive first
+  std::vector<KernelShare> kernels;   // most expensive first
+  std::vector<KernelShare> sequence;  // of the last step, every kernel as it ended
 };
 
 // "attention" of "void diffulex::cuda::(anonymous namespace)::attention<32>(Args)".

@@ -107,7 +107,9 @@ Json json_of(const Floor& floor) {
 }
 
 Json json_of_trace(const CaseResult& r) {
-  Json kernels = Json::array();
+  Json sequence = Json::array(), kernels = Json::array();
+  for (const KernelShare& k : r.trace->sequence)
+    sequence.push_back({{"name", k.name}, {"us", k.us_per_step}});
   for (const KernelShare& k : r.trace->kernels)
     kernels.push_back(
         {{"name", k.name}, {"us_per_step", k.us_per_step}, {"count_per_step", k.count_per_step}});
@@ -116,7 +118,8 @@ Json json_of_trace(const CaseResult& r) {
           {"busy_ms", r.trace->busy_ms},
           {"idle_share", r.trace->idle_share},
           {"idle_share_of_untraced_step", idle_untraced(r)},
-          {"kernels", kernels}};
+          {"kernels", kernels},
+          {"sequence", sequence}};
 }
 
 Json json_of(const CaseResult& r) {

@@ -245,38 +245,50 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 constexpr int kMostTokens = 2048;  // of a window that is decided in shared memory
+constexpr int kMostPicks = 1024;   // likewise
 
-// One warp per request brings its window near; one lane decides.
+// One warp per request brings its window and picks near; one lane decides.
 __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int32_t stride,
                                    decide::Window* windows, int32_t* tokens) {
-  __shared__ decide::Window window;
+  __shared__ RequestRow request;
   __shared__ int32_t near[kMostTokens];
-  let_next_kernel_begin();
-  wait_for_kernel_before();
+  __shared__ decide::Pick near_picks[kMostPicks];
   const int r = static_cast<int>(blockIdx.x), lane = static_cast<int>(threadIdx.x);
-  if (r >= step.counts->requests) return;
-  const RequestRow& request = step.requests[r];
+  let_next_kernel_begin();
+  const bool there = r < step.counts->requests;
   int32_t* const out = tokens + static_cast<int64_t>(r) * stride;
   int32_t* const work = stride <= kMostTokens ? near : out;
+  if (there) {
+    const auto* const from = reinterpret_cast<const int4*>(step.requests + r);
+    for (int i = lane; i < static_cast<int>(sizeof(RequestRow) / sizeof(int4)); i += 32)
+      reinterpret_cast<int4*>(&request)[i] = from[i];
+  }
+  __syncwarp();
+  wait_for_kernel_before();
+  if (!there) return;
   const bool ran = request.window_offset >= 0;
   const int32_t valid = ran ? request.window.valid * request.blocks.block_size : 0;
   const int32_t* const in = step.tokens + request.first_token + request.window_offset;
   for (int i = lane; i < stride; i += 32) work[i] = i < valid ? in[i] : request.blocks.mask_token;
-  const auto* const from = reinterpret_cast<const int32_t*>(&request.window);
-  for (int i = lane; i < static_cast<int>(sizeof(decide::Window) / sizeof(int32_t)); i += 32)
-    reinterpret_cast<int32_t*>(&window)[i] = from[i];
+  const decide::Pick* chosen = picks + request.head_begin;
+  if (request.head_count <= kMostPicks) {
+    for (int i = lane; i < static_cast<int>(request.head_count); i += 32) near_picks[i] = chosen[i];
+    chosen = near_picks;
+  }
   __syncwarp();
   if (lane == 0) {
     if (ran)
-      decide::multi_block_step(request.blocks, window, work, picks + request.head_begin,
-                               request.stored_blocks);
+      decide::multi_block_step(request.blocks, request.window, work, chosen, request.stored_blocks);
     else
-      ++window.forwards;
-    windows[r] = window;
+      ++request.window.forwards;
   }
   __syncwarp();
+  const auto* const window = reinterpret_cast<const int32_t*>(&request.window);
+  for (int i = lane; i < static_cast<int>(sizeof(decide::Window) / sizeof(int32_t)); i += 32)
+    reinterpret_cast<int32_t*>(windows + r)[i] = window[i];
   for (int i = lane; work != out && i < stride; i += 32) out[i] = work[i];
 }
+static_assert(sizeof(RequestRow) % sizeof(int4) == 0);
 
 }  // namespace
 

@@ -21,11 +21,6 @@ __global__ void embed_kernel(const T* table, StepView step, int hidden, float* o
     out[row * hidden + i] = to_float(from[i]);
 }
 
-__device__ inline void store4(float* at, float4 x) { *reinterpret_cast<float4*>(at) = x; }
-__device__ inline void store4(__nv_bfloat16* at, float4 x) {
-  __nv_bfloat162 pair[2] = {__floats2bfloat162_rn(x.x, x.y), __floats2bfloat162_rn(x.z, x.w)};
-  *reinterpret_cast<uint2*>(at) = *reinterpret_cast<const uint2*>(pair);
-}
 __device__ inline float squares_of(float4 v) {
   return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
 }

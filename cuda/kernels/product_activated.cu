@@ -13,7 +13,11 @@ struct StoreActivated {
   __nv_bfloat16* y;
 
   template <class S>
-  __device__ void finish(const ProductSums<S>& sums, const ProductArgs& args,
+  __device__ Nothing begin(const ProductTile&) const {
+    return {};
+  }
+  template <class S>
+  __device__ void finish(const ProductSums<S>& sums, Nothing, const ProductArgs& args,
                          const ProductTile& tile, int group, uint8_t*) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int column = (tile.column + group * kProductColumns) / 2 + warp % 4 * 8 + lane / 4;

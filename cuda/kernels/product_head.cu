@@ -4,7 +4,7 @@
 namespace diffulex::cuda {
 namespace {
 
-constexpr int kRowsAtOnce = 16;  // of logits that a warpgroup has in shared memory
+constexpr int kRowsAtOnce = 32;  // of logits that a warpgroup has in shared memory
 constexpr int kSharers = 128 / kRowsAtOnce;
 constexpr int kIds = kProductColumns / kSharers;  // of a thread
 constexpr int kLine = kProductColumns + 4;        // floats: neighbouring rows in other banks
@@ -37,7 +37,7 @@ __device__ inline decide::TilePartial reduce_row(const float (&x)[kIds], int32_t
 #pragma unroll
   for (int i = 0; i < kIds; ++i) {
     const float below = any ? x[i] - top.value : -INFINITY;
-    const float weight = expf(below);
+    const float weight = __expf(below);
     sum += weight;
     if (weight > 0) weighted += weight * below;
     if (first + i != top.id) second = fmaxf(second, x[i]);
@@ -56,49 +56,71 @@ struct Reduce {
   HeadReduction head;
   StepView step;
 
+  // The mask of the row that the thread reduces, of each kRowsAtOnce; asked for long before.
+  template <class S>
+  struct Before {
+    static constexpr int kTimes = (S::kTokens + kRowsAtOnce - 1) / kRowsAtOnce;
+    int32_t mask[kTimes];  // -1: there is no row
+  };
+  template <class S>
+  __device__ Before<S> begin(const ProductTile& tile) const {
+    Before<S> before;
+#pragma unroll
+    for (int i = 0; i < Before<S>::kTimes; ++i) {
+      const int32_t row = tile.row + i * kRowsAtOnce + row_of_thread();
+      before.mask[i] = -1;
+      if (row < step.counts->heads - head.first_head)
+        before.mask[i] = step.requests[step.heads[head.first_head + row].request].blocks.mask_token;
+    }
+    return before;
+  }
+  __device__ static int row_of_thread() { return static_cast<int>(threadIdx.x) % 128 / kSharers; }
+
   // Rows [first, first + kRowsAtOnce) of the tile, from the threads' sums to lines of logits.
   template <class S>
   __device__ static void spread(const ProductSums<S>& sums, int first, float* logits) {
+    constexpr int kRows = S::kTokens < kRowsAtOnce ? S::kTokens : kRowsAtOnce;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int column = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
     const int p = first / S::kPart, from = first % S::kPart / 2;
 #pragma unroll
-    for (int i = 0; i < kRowsAtOnce / 2; ++i)
+    for (int i = 0; i < kRows / 2; ++i)
       logits[(i / 4 * 8 + lane % 4 * 2 + i % 2) * kLine + column + i / 2 % 2 * 8] =
           sums[p][from + i];
   }
 
-  __device__ void reduce(const float* logits, int32_t row, int32_t tile) const {
+  __device__ void reduce(const float* logits, int32_t row, int32_t mask, int32_t tile) const {
     const int share = static_cast<int>(threadIdx.x) % kSharers;
-    const float* const line =
-        logits + static_cast<int>(threadIdx.x) % 128 / kSharers * kLine + share * kIds;
-    const bool valid = row < step.counts->heads - head.first_head;
-    int32_t mask = -1;
-    if (valid) mask = step.requests[step.heads[head.first_head + row].request].blocks.mask_token;
+    const auto* const line =
+        reinterpret_cast<const float4*>(logits + row_of_thread() * kLine + share * kIds);
     const int32_t first = tile * kProductColumns + share * kIds;
     float x[kIds];
 #pragma unroll
+    for (int q = 0; q < kIds / 4; ++q) {
+      const float4 four = line[q];
+      x[4 * q] = four.x, x[4 * q + 1] = four.y, x[4 * q + 2] = four.z, x[4 * q + 3] = four.w;
+    }
+#pragma unroll
     for (int i = 0; i < kIds; ++i) {
       const bool banned = first + i >= head.token_count || first + i == mask;
-      x[i] = banned || !(fabsf(line[i]) <= 3.4e38f) ? -INFINITY : line[i];
+      if (banned || !(fabsf(x[i]) <= 3.4e38f)) x[i] = -INFINITY;
     }
     const decide::TilePartial partial = reduce_row(x, first);
-    if (valid && share == 0 && tile < head.tile_count)
+    if (mask >= 0 && share == 0 && tile < head.tile_count)
       head.tiles[static_cast<int64_t>(row) * head.tile_count + tile] = partial;
   }
 
   template <class S>
-  __device__ void finish(const ProductSums<S>& sums, const ProductArgs&, const ProductTile& tile,
-                         int group, uint8_t* memory) const {
+  __device__ void finish(const ProductSums<S>& sums, const Before<S>& before, const ProductArgs&,
+                         const ProductTile& tile, int group, uint8_t* memory) const {
     auto* const logits = reinterpret_cast<float*>(memory);
-    const auto sync = [&] { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); };
 #pragma unroll
-    for (int first = 0; first < S::kTokens; first += kRowsAtOnce) {
-      spread<S>(sums, first, logits);
-      sync();
-      reduce(logits, tile.row + first + static_cast<int>(threadIdx.x) % 128 / kSharers,
+    for (int i = 0; i < Before<S>::kTimes; ++i) {
+      spread<S>(sums, i * kRowsAtOnce, logits);
+      asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+      reduce(logits, tile.row + i * kRowsAtOnce + row_of_thread(), before.mask[i],
              tile.column / kProductColumns + group);
-      sync();
+      asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
     }
   }
 };

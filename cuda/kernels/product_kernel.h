@@ -175,8 +175,11 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
   wait_products<0>();
 }
 
-// Epilogue: a struct with kHalves (of w), kBytes (of shared memory for a warpgroup) and
-// finish<S>(sums, args, tile, group, memory).
+// Epilogue: a struct with kHalves (of w), kBytes (of shared memory for a warpgroup),
+// begin<S>(tile), which may read the step, and finish<S>(sums, what begin gave, args, tile, group,
+// memory).
+struct Nothing {};
+
 template <class S, class Epilogue>
 __global__ void __launch_bounds__(S::kThreads)
     product_kernel(const __grid_constant__ ProductArgs args, const Epilogue epilogue) {
@@ -205,10 +208,11 @@ __global__ void __launch_bounds__(S::kThreads)
     if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tile, shared);
   } else {
     const int group = warp / 4;
+    const auto before = epilogue.template begin<S>(tile);
     ProductSums<S> sums;
     multiply<S>(sums, tile, group, shared);
     uint8_t* const after = reinterpret_cast<uint8_t*>(&shared + 1);
-    epilogue.template finish<S>(sums, args, tile, group,
+    epilogue.template finish<S>(sums, before, args, tile, group,
                                 after + static_cast<size_t>(group) * Epilogue::kBytes);
   }
   // Nobody leaves while others may still arrive at its barriers.

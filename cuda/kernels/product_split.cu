@@ -10,7 +10,11 @@ struct StoreParts {
   float* y;
 
   template <class S>
-  __device__ void finish(const ProductSums<S>& sums, const ProductArgs& args,
+  __device__ Nothing begin(const ProductTile&) const {
+    return {};
+  }
+  template <class S>
+  __device__ void finish(const ProductSums<S>& sums, Nothing, const ProductArgs& args,
                          const ProductTile& tile, int group, uint8_t*) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int column = tile.column + group * kProductColumns + warp % 4 * 16 + lane / 4;

@@ -8,7 +8,7 @@ namespace diffulex::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kMaxPairs = 8;  // of a lane: heads of up to 512
+constexpr int kMaxPairs = 4;  // of a lane, of two neighbours each: heads of up to 512
 
 // Where the head's result goes; page is null where it is not stored.
 template <class T>
@@ -37,19 +37,28 @@ __device__ Target<T> target_of(const RopeArgs& a, const StepView& step, int64_t 
 }
 
 template <class T>
-__device__ void put(const Target<T>& target, int i, float x) {
-  store(target.out + i, x);
-  if (target.page != nullptr) store(target.page + i, x);
+__device__ void put(const Target<T>& target, int i, float2 x) {
+  store2(target.out + i, x);
+  if (target.page != nullptr) store2(target.page + i, x);
 }
 
-// Element i of a head that begins at element `begin` of the product.
+// Elements i and i + 1 of a head that begins at element `begin` of the product.
 template <class T>
-__device__ float load_element(const RopeArgs& a, int64_t begin, int i) {
-  if (a.product.parts == nullptr) return to_float(static_cast<const T*>(a.qkv)[begin + i]);
-  float x = 0;
+__device__ float2 load_elements(const RopeArgs& a, int64_t begin, int head, int i) {
+  float2 x{0, 0};
+  if (a.product.parts == nullptr) x = load2(static_cast<const T*>(a.qkv) + begin + i);
 #pragma unroll 4
-  for (int s = 0; s < a.product.splits; ++s) x += a.product.parts[a.product.stride * s + begin + i];
-  return x;
+  for (int s = 0; s < a.product.splits; ++s) {
+    const float2 part = load2(a.product.parts + a.product.stride * s + begin + i);
+    x.x += part.x, x.y += part.y;
+  }
+  if (a.bias == nullptr) return x;
+  const float2 bias = load2(a.bias + head * a.kv.dim + i);
+  return {x.x + bias.x, x.y + bias.y};
+}
+
+__device__ inline float2 scaled(float2 x, float scale, float2 weight) {
+  return {x.x * (scale * weight.x), x.y * (scale * weight.y)};
 }
 
 template <class T>
@@ -73,31 +82,32 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const 
   let_next_kernel_begin();
   if (!there) return;
   const int64_t begin = (row * all + head) * dim;
-  float low[kMaxPairs], high[kMaxPairs], squares = 0;
+  float2 low[kMaxPairs], high[kMaxPairs];
+  float squares = 0;
 #pragma unroll
   for (int k = 0; k < kMaxPairs; ++k) {
-    const int i = lane + 32 * k;
+    const int i = 2 * (lane + 32 * k);
     if (i >= half) break;
-    low[k] = load_element<T>(a, begin, i);
-    high[k] = load_element<T>(a, begin, i + half);
-    if (a.bias != nullptr)
-      low[k] += a.bias[head * dim + i], high[k] += a.bias[head * dim + half + i];
-    squares += low[k] * low[k] + high[k] * high[k];
+    low[k] = load_elements<T>(a, begin, head, i);
+    high[k] = load_elements<T>(a, begin, head, i + half);
+    squares +=
+        low[k].x * low[k].x + low[k].y * low[k].y + high[k].x * high[k].x + high[k].y * high[k].y;
   }
   const float scale =
       weight != nullptr ? rsqrtf(warp_sum(squares) / static_cast<float>(dim) + a.eps) : 1.0f;
 #pragma unroll
   for (int k = 0; k < kMaxPairs; ++k) {
-    const int i = lane + 32 * k;
+    const int i = 2 * (lane + 32 * k);
     if (i >= half) break;
-    float u = low[k], v = high[k];
+    float2 u = low[k], v = high[k];
     if (weight != nullptr) {
-      u *= scale * weight[i];
-      v *= scale * weight[i + half];
+      u = scaled(u, scale, load2(weight + i));
+      v = scaled(v, scale, load2(weight + i + half));
     }
-    const float cos = value ? 1.0f : angles[i], sin = value ? 0.0f : angles[half + i];
-    put(target, i, u * cos - v * sin);
-    put(target, i + half, v * cos + u * sin);
+    float2 cos{1, 1}, sin{0, 0};
+    if (!value) cos = load2(angles + i), sin = load2(angles + half + i);
+    put(target, i, {u.x * cos.x - v.x * sin.x, u.y * cos.y - v.y * sin.y});
+    put(target, i + half, {v.x * cos.x + u.x * sin.x, v.y * cos.y + u.y * sin.y});
   }
 }
 
@@ -114,18 +124,22 @@ __global__ void angles_kernel(float* angles, int64_t positions, int dim, double 
   }
 }
 
+__device__ inline float activated(float gate, float up) {
+  return gate / (1.0f + __expf(-gate)) * up;
+}
+
+// Four neighbours of a row at a time.
 template <class T>
-__global__ void swiglu_kernel(const T* gate_up, int64_t rows, int64_t mlp, T* out) {
+__global__ void __launch_bounds__(kThreads) swiglu_kernel(const T* gate_up, int mlp, T* out) {
   let_next_kernel_begin();
   wait_for_kernel_before();
-  const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t n = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; n < rows * mlp;
-       n += step) {
-    const int64_t row = n / mlp, i = n % mlp;
-    const float gate = to_float(gate_up[row * 2 * mlp + i]);
-    const float up = to_float(gate_up[row * 2 * mlp + mlp + i]);
-    store(out + n, gate / (1.0f + expf(-gate)) * up);
-  }
+  const int64_t row = blockIdx.y;
+  const T* const from = gate_up + row * 2 * mlp;
+  const int i = 4 * static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+  if (i >= mlp) return;
+  const float4 gate = load4(from + i), up = load4(from + mlp + i);
+  store4(out + row * mlp + i, {activated(gate.x, up.x), activated(gate.y, up.y),
+                               activated(gate.z, up.z), activated(gate.w, up.w)});
 }
 
 __global__ void tables_kernel(StepView step, int32_t* tables, int table_stride) {
@@ -147,7 +161,7 @@ unsigned blocks_for(int64_t n) {
 }  // namespace
 
 int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream) {
-  if (args.kv.dim % 2 != 0 || args.kv.dim > 64 * kMaxPairs)
+  if (args.kv.dim % 8 != 0 || args.kv.dim > 128 * kMaxPairs)
     return static_cast<int>(cudaErrorInvalidValue);
   if (step.shape.rows == 0) return 0;
   const int64_t units = static_cast<int64_t>(step.shape.rows) * (args.heads + 2 * args.kv.kv_heads);
@@ -160,10 +174,12 @@ int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream)
 int launch_swiglu(const void* gate_up, DType dtype, int rows, int mlp, void* out,
                   cudaStream_t stream) {
   if (rows == 0) return 0;
+  if (mlp % 4 != 0 || rows > 65535) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
-    return launch(swiglu_kernel<T>, {dim3(blocks_for(static_cast<int64_t>(rows) * mlp)), kThreads},
-                  stream, static_cast<const T*>(gate_up), rows, mlp, static_cast<T*>(out));
+    const dim3 blocks(blocks_for(mlp / 4), static_cast<unsigned>(rows));
+    return launch(swiglu_kernel<T>, {blocks, kThreads}, stream, static_cast<const T*>(gate_up), mlp,
+                  static_cast<T*>(out));
   });
 }
 
