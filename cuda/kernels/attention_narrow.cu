@@ -16,6 +16,7 @@ constexpr int kWeightLine = 64 + kPad;  // of the tile's weights, elements
 template <int dim>
 struct Narrow {
   static constexpr int kDim = dim, kOut = dim, kKeys = 64, kVectors = kNarrowVectors;
+  static constexpr int kStages = 3;
   static constexpr int kLine = dim + kPad, kValueLine = dim + kPad;
   static constexpr int kKeyTile = kKeys * kLine, kValueTile = kKeys * kValueLine;
   static constexpr int kColumns = dim / kWarps;  // of the result, a warp's
@@ -173,6 +174,35 @@ __device__ void narrow_values(NarrowSums<S>& acc, const uint16_t* weights, const
   }
 }
 
+constexpr int kPrefetchTiles = 16;
+
+__device__ inline void prefetch_line(const void* line) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
+}
+
+// Cached tiles from `at` on go to the L2 cache. The blocks of an item do that by turns.
+template <class S>
+__device__ void prefetch_tiles(const AttentionArgs& args, const NarrowGrid& grid,
+                               const NarrowBlock& block, int turn, int32_t at, int32_t end,
+                               const NarrowShared<S>& shared) {
+  constexpr int kLineElements = 64;  // 128 bytes
+  static_assert(kThreads == 2 * S::kKeys);
+  const ItemKeys& keys = shared.common.item;
+  const bool is_key = threadIdx.x < S::kKeys;
+  const auto* const elements =
+      static_cast<const uint16_t*>(is_key ? args.kv.page_keys : args.kv.page_values);
+#pragma unroll 2
+  for (int tile = 0; tile < kPrefetchTiles && at < end; ++tile, at += S::kKeys) {
+    const int32_t position = at + static_cast<int32_t>(threadIdx.x) % S::kKeys;
+    if (tile % grid.chunks != turn || position >= block.view.context || !keys.visible(position))
+      continue;
+    const KeyPlace place = place_key(args.kv, block.view, grid.page_size, position,
+                                     find_page(block.view, grid.page_size, position));
+    for (int e = 0; e < args.kv.dim; e += kLineElements)
+      prefetch_line(elements + place.element + e);
+  }
+}
+
 // Adds the tiles from `at` on that begin below `end`. Cached keys are there before the kernel in
 // front ends; queries and keys in flight are not.
 template <class S>
@@ -182,35 +212,45 @@ __device__ void narrow_tiles(NarrowSums<S>& acc, const AttentionArgs& args, cons
   Shared<S>& common = shared.common;
   const ItemKeys& keys = common.item;
   const auto behind = [&](int32_t tile) { return keys.next_tile(tile + S::kKeys, S::kKeys); };
-  find_places(args, grid.page_size, at, page_at(common, grid.page_size, at), 0, common, 0);
-  find_places(args, grid.page_size, behind(at), page_at(common, grid.page_size, behind(at)), 0,
-              common, 1);
+  const auto find = [&](int32_t tile, int stage) {
+    find_places(args, grid.page_size, tile, page_at(common, grid.page_size, tile), 0, common,
+                stage);
+  };
+  // Copies are two tiles ahead of the computing, places three.
+  const int32_t second = behind(at), third = behind(second);
+  find(at, 0);
+  find(second, 1);
+  find(third, 2);
   __syncthreads();
-  const bool cached = at + S::kKeys <= block.view.context;
-  if (!cached) wait_for_kernel_before();
-  load_tile(args, 0, common, 0);
-  if (cached) wait_for_kernel_before();
+  bool waited = false;
+  const auto load_early = [&](int32_t tile, int stage) {
+    if (!waited && (tile + S::kKeys > block.view.context)) wait_for_kernel_before(), waited = true;
+    if (tile < end) load_tile(args, 0, common, stage);
+  };
+  load_early(at, 0);
+  load_early(second, 1);
+  if (!waited) wait_for_kernel_before();
   load_queries(args, block.view, block.begin, block.count, common);
   commit_copies();
-  int32_t page = page_at(common, grid.page_size, behind(behind(at)));
   const float scale2 = args.scale * kLog2E;
-  for (int buffer = 0; at < end; buffer ^= 1) {
-    wait_copies<0>();
+  int32_t copied = third;  // the next tile to be copied; its place is known
+  for (int stage = 0; at < end; stage = stage == 2 ? 0 : stage + 1) {
+    if (copied == third)
+      wait_copies<0>();
+    else
+      wait_copies<1>();
     __syncthreads();
-    const int32_t next = behind(at);
-    if (next < end) {
-      const int32_t third = behind(next);
-      load_tile(args, 0, common, buffer ^ 1);
-      find_places(args, grid.page_size, third, page, 0, common, buffer);
-      page = page_at(common, grid.page_size, behind(third));
-    }
+    const int before = stage == 0 ? 2 : stage - 1;
+    if (copied < end) load_tile(args, 0, common, before);
     commit_copies();
+    copied = behind(copied);
+    if (copied < end) find(copied, stage);
     float scores[2][4] = {};
-    narrow_scores<S>(common.queries, common.keys[buffer], scores);
+    narrow_scores<S>(common.queries, common.keys[stage], scores);
     if (!keys.whole(at, S::kKeys)) narrow_mask(common, at, scores);
     narrow_soften(acc, scale2, scores, shared);
-    narrow_values(acc, shared.weights, common.values[buffer]);
-    at = next;
+    narrow_values(acc, shared.weights, common.values[stage]);
+    at = behind(at);
   }
 }
 
@@ -278,6 +318,7 @@ __global__ void __launch_bounds__(kThreads)
   NarrowSums<S> acc;
   reset(acc);
   const int32_t at = common.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
+  prefetch_tiles(args, grid, block, static_cast<int>(blockIdx.x) % grid.chunks, at, end, shared);
   if (at < end)
     narrow_tiles(acc, args, grid, block, at, end, shared);
   else

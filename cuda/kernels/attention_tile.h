@@ -18,6 +18,7 @@ template <int dim, int out, int tiles, int keys>
 struct Shape {
   static constexpr int kDim = dim, kOut = out, kTiles = tiles, kKeys = keys;
   static constexpr int kVectors = kWarps * tiles * 16;
+  static constexpr int kStages = 2;  // tiles of keys in shared memory
   static constexpr int kSlices = dim / out;
   static constexpr int kLine = dim + kPad, kValueLine = out + kPad;  // elements
   static constexpr int kKeyTile = keys * kLine, kValueTile = keys * kValueLine;
@@ -32,11 +33,11 @@ struct alignas(16) Place {  // of a key
 template <class S>
 struct Shared {
   uint16_t queries[S::kVectors * S::kLine];
-  uint16_t keys[2][S::kKeyTile];
-  uint16_t values[2][S::kValueTile];
-  Place places[2][S::kKeys];
-  int32_t bytes[2][S::kKeys];  // of every 16 that are read: none where no row sees the key
-  int2 ranges[S::kVectors];    // keys [x, y) that a vector sees, but for the hole
+  uint16_t keys[S::kStages][S::kKeyTile];
+  uint16_t values[S::kStages][S::kValueTile];
+  Place places[S::kStages][S::kKeys];
+  int32_t bytes[S::kStages][S::kKeys];  // of every 16 that are read: none where no row sees the key
+  int2 ranges[S::kVectors];             // keys [x, y) that a vector sees, but for the hole
   ItemView view;
   ItemKeys item;
   int32_t limits[4];

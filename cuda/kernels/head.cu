@@ -181,6 +181,7 @@ __device__ decide::RowSums join_tiles(const decide::TilePartial* tiles, int coun
   for (int offset = 16; offset > 0; offset /= 2)
     row.second = fmaxf(row.second, __shfl_xor_sync(~0u, row.second, offset));
   __syncwarp();
+#pragma unroll 16
   for (int t = 0; t < count; ++t) {  // every lane does it: nobody waits for another
     row.sum += sums[t];
     row.weighted += weighted[t];
@@ -216,9 +217,10 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
 
 // The tiles of kTileIds ids that so many smaller ones make.
 constexpr int kSmallTiles = decide::kTileIds / kProductColumns;
+constexpr int kPickThreads = 320;  // tiles of 150,000 ids
 
 // One block per row: smaller tiles become those that all devices sum, then as above.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kPickThreads)
     pick_reduced_kernel(const HeadReduction head, const StepView step, decide::Pick* picks) {
   __shared__ decide::TilePartial tiles[kMostTiles];
   __shared__ float sums[kMostTiles], weighted[kMostTiles];
@@ -227,7 +229,7 @@ __global__ void __launch_bounds__(kThreads)
   const int row = static_cast<int>(blockIdx.x), count = (head.tile_count - 1) / kSmallTiles + 1;
   if (head.first_head + row >= step.counts->heads) return;
   const decide::TilePartial* const small = head.tiles + static_cast<int64_t>(row) * head.tile_count;
-  for (int t = static_cast<int>(threadIdx.x); t < count; t += kThreads) {
+  for (int t = static_cast<int>(threadIdx.x); t < count; t += kPickThreads) {
     const int first = t * kSmallTiles;
     const decide::RowSums r =
         decide::sum_tiles(small + first, min(kSmallTiles, head.tile_count - first));
@@ -307,8 +309,8 @@ int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView
                         decide::Pick* picks, cudaStream_t stream) {
   if (count == 0) return 0;
   if (head.tile_count > kMostTiles * kSmallTiles) return static_cast<int>(cudaErrorInvalidValue);
-  return launch(pick_reduced_kernel, {dim3(static_cast<unsigned>(count)), kThreads}, stream, head,
-                step, picks);
+  return launch(pick_reduced_kernel, {dim3(static_cast<unsigned>(count)), kPickThreads}, stream,
+                head, step, picks);
 }
 
 int32_t most_reduced_ids() { return kMostTiles * decide::kTileIds; }

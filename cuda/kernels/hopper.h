@@ -142,6 +142,14 @@ __device__ inline void prefetch_box4([[maybe_unused]] const void* map, [[maybe_u
 #endif
 }
 
+// Likewise of plain memory; begin and bytes: multiples of 16.
+__device__ inline void prefetch_bytes([[maybe_unused]] const void* begin,
+                                      [[maybe_unused]] uint32_t bytes) {
+#if DIFFULEX_HOPPER
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin), "r"(bytes) : "memory");
+#endif
+}
+
 // A box to the same place in every block of the cluster that `blocks` has a bit for; each
 // block's own barrier counts the bytes.
 __device__ inline void copy_box_to_all([[maybe_unused]] void* to, [[maybe_unused]] const void* map,

@@ -42,12 +42,31 @@ __device__ inline float4 load_quad(const NormArgs& a, int64_t row, int i) {
   return v;
 }
 
+constexpr int kKept = 4;  // quads of a thread in registers: rows of up to 4,096 are read once
+
+// The weights of a thread's quads; read before the kernel in front has ended, since nobody knows
+// how far away they are.
+struct KeptWeights {
+  float4 quads[kKept];
+
+  __device__ explicit KeptWeights(const NormArgs& a) {
+#pragma unroll
+    for (int k = 0; k < kKept; ++k) {
+      const int i = static_cast<int>(threadIdx.x) + k * kThreads;
+      if (i < a.hidden / 4) quads[k] = load4(a.weight + 4 * i);
+    }
+  }
+};
+
+__device__ inline float4 scaled(float4 v, float scale, float4 w) {
+  return {v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
+}
+
 // Four values at a time; what a thread has read stays in its registers.
 template <class T>
-__device__ void norm_row(const NormArgs& a, int64_t row, T* out, float* shared) {
-  constexpr int kKept = 4;  // quads of a thread: rows of up to 4,096 are read once
+__device__ void norm_row(const NormArgs& a, const KeptWeights& weights, int64_t row, T* out,
+                         float* shared) {
   const int quads = a.hidden / 4, behind = static_cast<int>(threadIdx.x) + kKept * kThreads;
-  const auto* const weight = reinterpret_cast<const float4*>(a.weight);
   float4 kept[kKept];
   float squares = 0;
 #pragma unroll
@@ -59,19 +78,15 @@ __device__ void norm_row(const NormArgs& a, int64_t row, T* out, float* shared) 
   }
   for (int i = behind; i < quads; i += kThreads) squares += squares_of(load_quad(a, row, i));
   const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.hidden) + a.eps);
-  const auto put = [&](int i, float4 v) {
-    const float4 w = weight[i];
-    store4(out + 4 * i,
-           float4{v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w});
-  };
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (i < quads) put(i, kept[k]);
+    if (i < quads) store4(out + 4 * i, scaled(kept[k], scale, weights.quads[k]));
   }
   NormArgs again = a;  // what was kept must not be added twice
   if (a.keep) again.bias = nullptr, again.product.splits = 0;
-  for (int i = behind; i < quads; i += kThreads) put(i, load_quad(again, row, i));
+  for (int i = behind; i < quads; i += kThreads)
+    store4(out + 4 * i, scaled(load_quad(again, row, i), scale, load4(a.weight + 4 * i)));
 }
 
 template <class T>
@@ -81,11 +96,12 @@ __global__ void __launch_bounds__(kThreads) norm_kernel(const NormArgs a) {
   const int64_t row = blockIdx.x, hidden = a.hidden;
   const bool there = row < *a.count;
   const int64_t from = there && a.from != nullptr ? a.from[row] : row;
+  const KeptWeights weights(a);
   wait_for_kernel_before();
   if (!there) return;
   T* const out = static_cast<T*>(a.out) + row * hidden;
   if (from >= 0) {
-    norm_row(a, from, out, shared);
+    norm_row(a, weights, from, out, shared);
     return;
   }
   const T* const kept = static_cast<const T*>(a.carried) + ~from * hidden;
@@ -101,7 +117,7 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
   const CarryInfo c = step.carries[blockIdx.x];
-  norm_row(a, c.row, carried + static_cast<int64_t>(c.slot) * a.hidden, shared);
+  norm_row(a, KeptWeights(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden, shared);
 }
 
 template <class From, class To>

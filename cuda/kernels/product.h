@@ -22,6 +22,12 @@ inline constexpr int kMaxSplits = 8;
 // Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors.
 int product_splits(int64_t n, int64_t k, int multiprocessors);
 
+// Memory that a later kernel reads; it is sent for while the memory has nothing else to do.
+struct Ahead {
+  const void* begin = nullptr;
+  int64_t bytes = 0;
+};
+
 struct ProductArgs {
   CUtensorMap w;  // boxes of kProductColumns rows
   CUtensorMap x;  // boxes of product_box_rows() rows
@@ -29,6 +35,7 @@ struct ProductArgs {
   int n;          // columns of y; of the activated product: of its result
   int k;          // a multiple of kBoxColumns
   int splits;
+  Ahead ahead[2];
 };
 
 // Rows of a box of x, of a product of so many rows.

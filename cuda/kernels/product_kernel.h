@@ -4,6 +4,8 @@
 // blocks of a cluster work on neighbouring columns; each reads a part of x for all of them.
 #pragma once
 
+#include <cstdlib>
+
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/product.h"
 #include "cuda/kernels/wgmma.h"
@@ -93,6 +95,17 @@ __device__ inline void prefetch_weights(const ProductArgs& args, const ProductTi
     }
 }
 
+// Every block sends for its share of what comes after.
+__device__ inline void prefetch_ahead(const ProductArgs& args) {
+  constexpr int64_t kPiece = 4096;
+  const int64_t block = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.y,
+                blocks = static_cast<int64_t>(gridDim.x) * gridDim.y;
+  for (const Ahead& ahead : args.ahead)
+    for (int64_t at = block * kPiece; at < ahead.bytes; at += blocks * kPiece)
+      prefetch_bytes(static_cast<const uint8_t*>(ahead.begin) + at,
+                     static_cast<uint32_t>(min(kPiece, ahead.bytes - at)));
+}
+
 template <class S>
 __device__ inline void load_inputs(const ProductArgs& args, const ProductTile& tile, int box,
                                    ProductShared<S>& shared, int stage) {
@@ -120,6 +133,7 @@ __device__ inline void feed(const ProductArgs& args, const ProductTile& tile,
     load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
   }
   if (args.rows <= S::kTokens) prefetch_weights<S, kHalves>(args, tile, ahead);
+  prefetch_ahead(args);
   wait_for_kernel_before();
   for (int box = tile.begin, stage = 0; box < ahead; box += S::kBoxes, ++stage)
     load_inputs(args, tile, box, shared, stage);
@@ -249,6 +263,9 @@ int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStrea
   if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
   if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
   if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
+  static const bool kThree = getenv("DIFFULEX_THREE") != nullptr;
+  if (args.rows <= 128 && kThree)
+    return launch_shape<ProductShape<2, 128, 1, 3, 1>>(args, epilogue, stream);
   if (args.rows <= 128) return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }

@@ -78,6 +78,18 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const 
   if (there)
     target = target_of<T>(a, step, row, head, position, in_request < request.store_len,
                           static_cast<int32_t>(request.slot));
+  // Constants, read while the kernel in front still runs.
+  float2 cos[kMaxPairs], sin[kMaxPairs], low_weight[kMaxPairs], high_weight[kMaxPairs];
+#pragma unroll
+  for (int k = 0; k < kMaxPairs; ++k) {
+    const int i = 2 * (lane + 32 * k);
+    if (i >= half || !there) break;
+    cos[k] = low_weight[k] = high_weight[k] = {1, 1};
+    sin[k] = {0, 0};
+    if (!value) cos[k] = load2(angles + i), sin[k] = load2(angles + half + i);
+    if (weight != nullptr)
+      low_weight[k] = load2(weight + i), high_weight[k] = load2(weight + i + half);
+  }
   wait_for_kernel_before();
   let_next_kernel_begin();
   if (!there) return;
@@ -99,15 +111,10 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const 
   for (int k = 0; k < kMaxPairs; ++k) {
     const int i = 2 * (lane + 32 * k);
     if (i >= half) break;
-    float2 u = low[k], v = high[k];
-    if (weight != nullptr) {
-      u = scaled(u, scale, load2(weight + i));
-      v = scaled(v, scale, load2(weight + i + half));
-    }
-    float2 cos{1, 1}, sin{0, 0};
-    if (!value) cos = load2(angles + i), sin = load2(angles + half + i);
-    put(target, i, {u.x * cos.x - v.x * sin.x, u.y * cos.y - v.y * sin.y});
-    put(target, i + half, {v.x * cos.x + u.x * sin.x, v.y * cos.y + u.y * sin.y});
+    const float2 u = scaled(low[k], scale, low_weight[k]);
+    const float2 v = scaled(high[k], scale, high_weight[k]);
+    put(target, i, {u.x * cos[k].x - v.x * sin[k].x, u.y * cos[k].y - v.y * sin[k].y});
+    put(target, i + half, {v.x * cos[k].x + u.x * sin[k].x, v.y * cos[k].y + u.y * sin[k].y});
   }
 }
 

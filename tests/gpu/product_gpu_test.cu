@@ -86,7 +86,8 @@ struct Case {
             count,
             halves ? n / 2 : n,
             k,
-            splits};
+            splits,
+            {}};
   }
 };
 
