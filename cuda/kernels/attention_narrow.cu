@@ -203,6 +203,35 @@ __device__ void prefetch_tiles(const AttentionArgs& args, const NarrowGrid& grid
   }
 }
 
+// A thread's share of the queries: where they are is known before they are there.
+template <class S>
+struct QueryCopies {
+  static constexpr int kChunks = S::kDim / 8, kCopies = kNarrowVectors * kChunks / kThreads;
+  const uint16_t* from[kCopies];
+  int bytes[kCopies];
+
+  __device__ QueryCopies(const AttentionArgs& args, const NarrowBlock& block) {
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i) {
+      const int v = vector(i), chunk = static_cast<int>(threadIdx.x) % kChunks;
+      const bool valid = v < block.count && chunk < args.kv.dim / 8;
+      bytes[i] = valid ? 16 : 0;
+      from[i] = static_cast<const uint16_t*>(args.queries) +
+                (valid ? vector_element(args, block.view, block.begin + v) + chunk * 8 : 0);
+    }
+  }
+  __device__ static int vector(int i) {
+    return (static_cast<int>(threadIdx.x) + i * kThreads) / kChunks;
+  }
+  __device__ void start(Shared<S>& shared) const {
+    const int chunk = static_cast<int>(threadIdx.x) % kChunks;
+#pragma unroll
+    for (int i = 0; i < kCopies; ++i)
+      copy_async(shared_address(shared.queries + vector(i) * S::kLine + chunk * 8), from[i],
+                 bytes[i]);
+  }
+};
+
 // Adds the tiles from `at` on that begin below `end`. Cached keys are there before the kernel in
 // front ends; queries and keys in flight are not.
 template <class S>
@@ -222,6 +251,7 @@ __device__ void narrow_tiles(NarrowSums<S>& acc, const AttentionArgs& args, cons
   find(second, 1);
   find(third, 2);
   __syncthreads();
+  const QueryCopies<S> queries(args, block);
   bool waited = false;
   const auto load_early = [&](int32_t tile, int stage) {
     if (!waited && (tile + S::kKeys > block.view.context)) wait_for_kernel_before(), waited = true;
@@ -230,7 +260,7 @@ __device__ void narrow_tiles(NarrowSums<S>& acc, const AttentionArgs& args, cons
   load_early(at, 0);
   load_early(second, 1);
   if (!waited) wait_for_kernel_before();
-  load_queries(args, block.view, block.begin, block.count, common);
+  queries.start(common);
   commit_copies();
   const float scale2 = args.scale * kLog2E;
   int32_t copied = third;  // the next tile to be copied; its place is known

@@ -127,18 +127,21 @@ __device__ inline void copy_box4([[maybe_unused]] void* to, [[maybe_unused]] con
 __device__ inline void prefetch_box([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
                                     [[maybe_unused]] int32_t y) {
 #if DIFFULEX_HOPPER
-  asm volatile("cp.async.bulk.prefetch.tensor.2d.L2.global [%0, {%1, %2}];" ::"l"(map), "r"(x),
-               "r"(y)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.prefetch.tensor.2d.L2.global.L2::cache_hint [%0, {%1, %2}], %3;" ::"l"(map),
+      "r"(x), "r"(y), "l"(kReadOnce)
+      : "memory");
 #endif
 }
 
 __device__ inline void prefetch_box4([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
                                      [[maybe_unused]] int32_t w) {
 #if DIFFULEX_HOPPER
-  asm volatile("cp.async.bulk.prefetch.tensor.4d.L2.global [%0, {%1, %2, %2, %3}];" ::"l"(map),
-               "r"(x), "r"(0), "r"(w)
-               : "memory");
+  asm volatile(
+      "cp.async.bulk.prefetch.tensor.4d.L2.global.L2::cache_hint [%0, {%1, %2, %2, %3}], %4;" ::"l"(
+          map),
+      "r"(x), "r"(0), "r"(w), "l"(kReadOnce)
+      : "memory");
 #endif
 }
 
@@ -146,7 +149,9 @@ __device__ inline void prefetch_box4([[maybe_unused]] const void* map, [[maybe_u
 __device__ inline void prefetch_bytes([[maybe_unused]] const void* begin,
                                       [[maybe_unused]] uint32_t bytes) {
 #if DIFFULEX_HOPPER
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(begin), "r"(bytes) : "memory");
+  asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(begin),
+               "r"(bytes), "l"(kReadOnce)
+               : "memory");
 #endif
 }
 

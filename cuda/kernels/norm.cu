@@ -42,10 +42,12 @@ __device__ inline float4 load_quad(const NormArgs& a, int64_t row, int i) {
   return v;
 }
 
+constexpr int kFewRows = 256;
 constexpr int kKept = 4;  // quads of a thread in registers: rows of up to 4,096 are read once
 
-// The weights of a thread's quads; read before the kernel in front has ended, since nobody knows
-// how far away they are.
+// The weights of a thread's quads. Where there are few rows they are read before the kernel in
+// front has ended, since nobody knows how far away they are; many rows have them near.
+template <bool early>
 struct KeptWeights {
   float4 quads[kKept];
 
@@ -56,6 +58,14 @@ struct KeptWeights {
       if (i < a.hidden / 4) quads[k] = load4(a.weight + 4 * i);
     }
   }
+  __device__ float4 get(const NormArgs&, int k) const { return quads[k]; }
+};
+template <>
+struct KeptWeights<false> {
+  __device__ explicit KeptWeights(const NormArgs&) {}
+  __device__ float4 get(const NormArgs& a, int k) const {
+    return load4(a.weight + 4 * (static_cast<int>(threadIdx.x) + k * kThreads));
+  }
 };
 
 __device__ inline float4 scaled(float4 v, float scale, float4 w) {
@@ -63,8 +73,8 @@ __device__ inline float4 scaled(float4 v, float scale, float4 w) {
 }
 
 // Four values at a time; what a thread has read stays in its registers.
-template <class T>
-__device__ void norm_row(const NormArgs& a, const KeptWeights& weights, int64_t row, T* out,
+template <bool early, class T>
+__device__ void norm_row(const NormArgs& a, const KeptWeights<early>& weights, int64_t row, T* out,
                          float* shared) {
   const int quads = a.hidden / 4, behind = static_cast<int>(threadIdx.x) + kKept * kThreads;
   float4 kept[kKept];
@@ -81,7 +91,7 @@ __device__ void norm_row(const NormArgs& a, const KeptWeights& weights, int64_t 
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (i < quads) store4(out + 4 * i, scaled(kept[k], scale, weights.quads[k]));
+    if (i < quads) store4(out + 4 * i, scaled(kept[k], scale, weights.get(a, k)));
   }
   NormArgs again = a;  // what was kept must not be added twice
   if (a.keep) again.bias = nullptr, again.product.splits = 0;
@@ -89,14 +99,14 @@ __device__ void norm_row(const NormArgs& a, const KeptWeights& weights, int64_t 
     store4(out + 4 * i, scaled(load_quad(again, row, i), scale, load4(a.weight + 4 * i)));
 }
 
-template <class T>
+template <class T, bool early>
 __global__ void __launch_bounds__(kThreads) norm_kernel(const NormArgs a) {
   __shared__ float shared[kThreads / 32];
   let_next_kernel_begin();
   const int64_t row = blockIdx.x, hidden = a.hidden;
   const bool there = row < *a.count;
   const int64_t from = there && a.from != nullptr ? a.from[row] : row;
-  const KeptWeights weights(a);
+  const KeptWeights<early> weights(a);
   wait_for_kernel_before();
   if (!there) return;
   T* const out = static_cast<T*>(a.out) + row * hidden;
@@ -117,7 +127,8 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
   const CarryInfo c = step.carries[blockIdx.x];
-  norm_row(a, KeptWeights(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden, shared);
+  norm_row(a, KeptWeights<false>(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden,
+           shared);
 }
 
 template <class From, class To>
@@ -144,8 +155,9 @@ int launch_norm(const NormArgs& args, cudaStream_t stream) {
   if (args.rows == 0) return 0;
   if (args.hidden % 4 != 0) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(args.dtype, [&](auto t) {
-    return launch(norm_kernel<decltype(t)>, {dim3(static_cast<unsigned>(args.rows)), kThreads},
-                  stream, args);
+    using T = decltype(t);
+    const auto kernel = args.rows <= kFewRows ? norm_kernel<T, true> : norm_kernel<T, false>;
+    return launch(kernel, {dim3(static_cast<unsigned>(args.rows)), kThreads}, stream, args);
   });
 }
 

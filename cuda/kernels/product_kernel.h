@@ -253,6 +253,8 @@ int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t
   return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, epilogue);
 }
 
+inline constexpr int kManyColumns = 96 * 2 * kProductColumns;
+
 // The shapes there are; product_box_rows() agrees with them. Parts of k are cut between pairs of
 // boxes, so every shape sums in the same order.
 template <class Epilogue>
@@ -260,12 +262,19 @@ int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStrea
   if (args.rows == 0) return 0;
   if (args.k % (2 * kBoxColumns) != 0 || args.splits < 1 || args.splits > kMaxSplits)
     return static_cast<int>(cudaErrorInvalidValue);
-  if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
-  if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
-  if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
-  static const bool kThree = getenv("DIFFULEX_THREE") != nullptr;
-  if (args.rows <= 128 && kThree)
-    return launch_shape<ProductShape<2, 128, 1, 3, 1>>(args, epilogue, stream);
+  // Where w has columns for all multiprocessors, blocks take twice as many: x is read half as
+  // often.
+  static const bool kOne = getenv("DIFFULEX_ONE") != nullptr;
+  const bool many = !kOne && (Epilogue::kHalves ? 2 : 1) * args.n >= kManyColumns;
+  if (args.rows <= 16)
+    return many ? launch_shape<ProductShape<2, 16, 1, 5, 1>>(args, epilogue, stream)
+                : launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
+  if (args.rows <= 32)
+    return many ? launch_shape<ProductShape<2, 32, 1, 5, 1>>(args, epilogue, stream)
+                : launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
+  if (args.rows <= 64)
+    return many ? launch_shape<ProductShape<2, 64, 1, 4, 1>>(args, epilogue, stream)
+                : launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
   if (args.rows <= 128) return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }

@@ -1,5 +1,5 @@
 // Heads out of the QKV product: bias, RMSNorm per head, rotation, and their way to queries, flight
-// and pages. One warp per head of a row.
+// and pages. A warp takes a head of a row, or several where there are many rows.
 #include "cuda/kernels/body.h"
 #include "cuda/kernels/element.h"
 #include "cuda/kernels/launch.h"
@@ -8,7 +8,7 @@ namespace diffulex::cuda {
 namespace {
 
 constexpr int kThreads = 128;
-constexpr int kMaxPairs = 4;  // of a lane, of two neighbours each: heads of up to 512
+constexpr int kWarps = kThreads / 32;
 
 // Where the head's result goes; page is null where it is not stored.
 template <class T>
@@ -17,22 +17,37 @@ struct Target {
   T* page;
 };
 
+// A row's place.
+struct RowPlace {
+  int64_t row;
+  int64_t line;  // of the page, in kv_heads * page_size lines; -1: the row is not stored
+  int32_t position;
+};
+
+__device__ inline RowPlace place_of(const RopeArgs& a, const StepView& step, int row) {
+  const RequestRow& request = step.requests[step.row_request[row]];
+  const int32_t in_request = row - static_cast<int32_t>(request.first_token);
+  RowPlace place{row, -1, request.context_len + in_request};
+  if (in_request >= request.store_len) return place;
+  const int32_t page = place.position / a.kv.page_size;
+  const int64_t slot = request.slot;
+  place.line = int64_t{a.tables[slot * a.table_stride + page]} * a.kv.kv_heads * a.kv.page_size +
+               (place.position - page * a.kv.page_size);
+  return place;
+}
+
 template <class T>
-__device__ Target<T> target_of(const RopeArgs& a, const StepView& step, int64_t row, int head,
-                               int32_t position, bool stored, int32_t slot) {
+__device__ Target<T> target_of(const RopeArgs& a, const RowPlace& place, int head) {
   const KeyValues& kv = a.kv;
   if (head < a.heads)
-    return {static_cast<T*>(a.queries) + (row * a.heads + head) * kv.dim, nullptr};
+    return {static_cast<T*>(a.queries) + (place.row * a.heads + head) * kv.dim, nullptr};
   const bool key = head < a.heads + kv.kv_heads;
-  const int64_t kv_head = (head - a.heads) % kv.kv_heads;
+  const int kv_head = key ? head - a.heads : head - a.heads - kv.kv_heads;
   T* const flight = static_cast<T*>(key ? kv.flight_keys : kv.flight_values);
-  Target<T> target{flight + (kv_head * kv.flight_rows + row) * kv.dim, nullptr};
-  if (!stored) return target;
-  const int64_t page =
-      a.tables[static_cast<int64_t>(slot) * a.table_stride + position / kv.page_size];
+  Target<T> target{flight + (int64_t{kv_head} * kv.flight_rows + place.row) * kv.dim, nullptr};
   T* const pages = static_cast<T*>(key ? kv.page_keys : kv.page_values);
-  target.page =
-      pages + ((page * kv.kv_heads + kv_head) * kv.page_size + position % kv.page_size) * kv.dim;
+  if (place.line >= 0)
+    target.page = pages + (place.line + int64_t{kv_head} * kv.page_size) * kv.dim;
   return target;
 }
 
@@ -61,45 +76,30 @@ __device__ inline float2 scaled(float2 x, float scale, float2 weight) {
   return {x.x * (scale * weight.x), x.y * (scale * weight.y)};
 }
 
-template <class T>
-__global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const StepView step) {
-  const int all = a.heads + 2 * a.kv.kv_heads, dim = a.kv.dim, half = dim / 2;
-  const int64_t unit = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
-  const int64_t row = unit / all;
-  const int head = static_cast<int>(unit % all), lane = static_cast<int>(threadIdx.x % 32);
-  const bool there = row < step.counts->rows;
-  const RequestRow& request = step.requests[there ? step.row_request[row] : 0];
-  const auto in_request = static_cast<int32_t>(row - request.first_token);
-  const int32_t position = request.context_len + in_request;
+// kPairs: of a lane, each of two neighbours in either half of a head.
+template <class T, int kPairs>
+__device__ void rotate_head(const RopeArgs& a, const RowPlace& place, int head,
+                            const float2 (&cos)[kPairs], const float2 (&sin)[kPairs],
+                            bool* waited) {
+  const int dim = a.kv.dim, half = dim / 2, first = 2 * static_cast<int>(threadIdx.x % 32);
+  const int all = a.heads + 2 * a.kv.kv_heads;
   const bool value = head >= a.heads + a.kv.kv_heads;
   const float* const weight = value ? nullptr : head < a.heads ? a.q_norm : a.k_norm;
-  const float* const angles = a.angles + static_cast<int64_t>(position) * dim;
-  Target<T> target{};
-  if (there)
-    target = target_of<T>(a, step, row, head, position, in_request < request.store_len,
-                          static_cast<int32_t>(request.slot));
-  // Constants, read while the kernel in front still runs.
-  float2 cos[kMaxPairs], sin[kMaxPairs], low_weight[kMaxPairs], high_weight[kMaxPairs];
+  float2 weights[kPairs][2], low[kPairs], high[kPairs];
 #pragma unroll
-  for (int k = 0; k < kMaxPairs; ++k) {
-    const int i = 2 * (lane + 32 * k);
-    if (i >= half || !there) break;
-    cos[k] = low_weight[k] = high_weight[k] = {1, 1};
-    sin[k] = {0, 0};
-    if (!value) cos[k] = load2(angles + i), sin[k] = load2(angles + half + i);
-    if (weight != nullptr)
-      low_weight[k] = load2(weight + i), high_weight[k] = load2(weight + i + half);
+  for (int k = 0; k < kPairs; ++k) {
+    const int i = first + 64 * k;
+    weights[k][0] = weights[k][1] = low[k] = high[k] = {0, 0};
+    if (weight != nullptr && i < half)
+      weights[k][0] = load2(weight + i), weights[k][1] = load2(weight + i + half);
   }
-  wait_for_kernel_before();
-  let_next_kernel_begin();
-  if (!there) return;
-  const int64_t begin = (row * all + head) * dim;
-  float2 low[kMaxPairs], high[kMaxPairs];
+  if (!*waited) wait_for_kernel_before(), *waited = true;
+  const int64_t begin = (place.row * all + head) * dim;
   float squares = 0;
 #pragma unroll
-  for (int k = 0; k < kMaxPairs; ++k) {
-    const int i = 2 * (lane + 32 * k);
-    if (i >= half) break;
+  for (int k = 0; k < kPairs; ++k) {
+    const int i = first + 64 * k;
+    if (i >= half) continue;
     low[k] = load_elements<T>(a, begin, head, i);
     high[k] = load_elements<T>(a, begin, head, i + half);
     squares +=
@@ -107,15 +107,40 @@ __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const 
   }
   const float scale =
       weight != nullptr ? rsqrtf(warp_sum(squares) / static_cast<float>(dim) + a.eps) : 1.0f;
+  const Target<T> target = target_of<T>(a, place, head);
 #pragma unroll
-  for (int k = 0; k < kMaxPairs; ++k) {
-    const int i = 2 * (lane + 32 * k);
-    if (i >= half) break;
-    const float2 u = scaled(low[k], scale, low_weight[k]);
-    const float2 v = scaled(high[k], scale, high_weight[k]);
-    put(target, i, {u.x * cos[k].x - v.x * sin[k].x, u.y * cos[k].y - v.y * sin[k].y});
-    put(target, i + half, {v.x * cos[k].x + u.x * sin[k].x, v.y * cos[k].y + u.y * sin[k].y});
+  for (int k = 0; k < kPairs; ++k) {
+    const int i = first + 64 * k;
+    if (i >= half) continue;
+    float2 u = low[k], v = high[k];
+    if (weight != nullptr) u = scaled(u, scale, weights[k][0]), v = scaled(v, scale, weights[k][1]);
+    const float2 c = value ? float2{1, 1} : cos[k], s = value ? float2{0, 0} : sin[k];
+    put(target, i, {u.x * c.x - v.x * s.x, u.y * c.y - v.y * s.y});
+    put(target, i + half, {v.x * c.x + u.x * s.x, v.y * c.y + u.y * s.y});
   }
+}
+
+// What is constant in the step is read while the kernel in front still runs.
+template <class T, int kPairs>
+__global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const StepView step) {
+  let_next_kernel_begin();
+  const int row = static_cast<int>(blockIdx.x), half = a.kv.dim / 2;
+  bool waited = false;
+  if (row < step.counts->rows) {
+    const RowPlace place = place_of(a, step, row);
+    const float* const angles = a.angles + int64_t{place.position} * a.kv.dim;
+    float2 cos[kPairs], sin[kPairs];
+#pragma unroll
+    for (int k = 0; k < kPairs; ++k) {
+      const int i = 2 * static_cast<int>(threadIdx.x % 32) + 64 * k;
+      if (i < half) cos[k] = load2(angles + i), sin[k] = load2(angles + half + i);
+    }
+    const int stride = kWarps * static_cast<int>(gridDim.y);
+    for (int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
+         head < a.heads + 2 * a.kv.kv_heads; head += stride)
+      rotate_head<T, kPairs>(a, place, head, cos, sin, &waited);
+  }
+  if (!waited) wait_for_kernel_before();
 }
 
 __global__ void angles_kernel(float* angles, int64_t positions, int dim, double theta) {
@@ -168,13 +193,18 @@ unsigned blocks_for(int64_t n) {
 }  // namespace
 
 int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream) {
-  if (args.kv.dim % 8 != 0 || args.kv.dim > 128 * kMaxPairs)
-    return static_cast<int>(cudaErrorInvalidValue);
+  constexpr int kManyRows = 256;  // from here on blocks take all heads of a row
+  const int dim = args.kv.dim, heads = args.heads + 2 * args.kv.kv_heads;
+  if (dim % 8 != 0 || dim > 512) return static_cast<int>(cudaErrorInvalidValue);
   if (step.shape.rows == 0) return 0;
-  const int64_t units = static_cast<int64_t>(step.shape.rows) * (args.heads + 2 * args.kv.kv_heads);
-  const auto blocks = static_cast<unsigned>((units * 32 + kThreads - 1) / kThreads);
+  const int groups = step.shape.rows >= kManyRows ? 1 : (heads + kWarps - 1) / kWarps;
+  const dim3 blocks(static_cast<unsigned>(step.shape.rows), static_cast<unsigned>(groups));
   return with_element(args.kv.dtype, [&](auto t) {
-    return launch(rope_kernel<decltype(t)>, {dim3(blocks), kThreads}, stream, args, step);
+    using T = decltype(t);
+    const auto kernel = dim <= 128   ? rope_kernel<T, 1>
+                        : dim <= 256 ? rope_kernel<T, 2>
+                                     : rope_kernel<T, 4>;
+    return launch(kernel, {blocks, kThreads}, stream, args, step);
   });
 }
 
