@@ -210,7 +210,7 @@ void Client::remember(const Live& request) {
   conversations_.push_back(std::move(all));
 }
 
-bool Client::fine(diffulex_status status, diffulex_error* error, const char* call,
+bool Client::fine(diffulex_status status, diffulex_error* const& error, const char* call,
                   std::initializer_list<diffulex_status> allowed) {
   if (status >= 0) return true;
   if (std::find(allowed.begin(), allowed.end(), status) == allowed.end())

@@ -53,8 +53,9 @@ class Client {
   void unpin();
   void close(Live& request);
   void remember(const Live& request);
-  // False, with a finding, when the call failed for another reason than those allowed.
-  bool fine(diffulex_status status, diffulex_error* error, const char* call,
+  // False when the call failed; a finding unless that is allowed. error: by reference, for the call
+  // may be evaluated after it.
+  bool fine(diffulex_status status, diffulex_error* const& error, const char* call,
             std::initializer_list<diffulex_status> allowed = {});
 
   World& world_;

@@ -42,7 +42,7 @@ struct Destroy {
 };
 using EnginePtr = std::unique_ptr<diffulex_engine, Destroy>;
 
-void check(diffulex_status status, diffulex_error* error) {
+void check(diffulex_status status, diffulex_error* const& error) {
   if (status >= 0) return;
   const std::string message = diffulex_error_message(error);
   diffulex_error_free(error);
