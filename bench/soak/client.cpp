@@ -31,7 +31,7 @@ void Client::act() {
     Live& request = live_[random_.below(static_cast<uint32_t>(live_.size()))];
     if (random_.chance(0.3f)) look_at(request);
     if (random_.chance(0.2f)) look_at_canvas(request);
-    if (random_.chance(0.01f)) (void)diffulex_request_abort(world_.engine, request.id);
+    if (random_.chance(0.004f)) (void)diffulex_request_abort(world_.engine, request.id);
   }
   if (random_.chance(0.05f)) look_at_engine();
   if (random_.chance(0.05f)) use_cache();

@@ -33,7 +33,7 @@ struct Options {
 };
 
 // Sizes that make requests fight for pages.
-constexpr uint32_t kPages = 40, kRequests = 12, kMaxLength = 512, kMaxQueue = 28;
+constexpr uint32_t kPages = 64, kRequests = 12, kMaxLength = 512, kMaxQueue = 24;
 constexpr uint32_t kPrefixes = 4, kLeastPrefix = 40, kMostPrefix = 130;
 constexpr uint32_t kRoom = 64;  // positions behind the longest prompt
 
