@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test mutants bench lint install test-gpu bench-gpu fuzz-schedule valgrind asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu bench-gpu soak fuzz-schedule valgrind asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -37,6 +37,13 @@ FROM     ?= 1000000000
 fuzz-schedule: release
 	@DIFFULEX_FUZZ_REQUESTS=$(REQUESTS) DIFFULEX_FUZZ_SEED=$(FROM) \
 	  build/release/tests/diffulex_unit_tests --gtest_filter='ScheduleFuzz.*'
+
+# A long and unkind run through the public API; ends with 1 when the books do not balance.
+SECONDS ?= 300
+DEVICE  ?= cpu
+SEED    ?= 1
+soak: release
+	@build/release/bench/diffulex_soak $(MODEL) --device $(DEVICE) --seconds $(SECONDS) --seed $(SEED)
 
 lint: release
 	@scripts/setup --lint

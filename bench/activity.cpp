@@ -12,7 +12,9 @@
 namespace diffulex_bench {
 namespace {
 
+// Of a C++ function; a name that is none could be read as a type's.
 std::string demangled(const std::string& symbol) {
+  if (symbol.rfind("_Z", 0) != 0) return symbol;
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> text(
       abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status), &std::free);
