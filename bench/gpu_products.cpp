@@ -104,6 +104,7 @@ class Bench {
                    m.n / 2,
                    m.k,
                    1,
+                   multiprocessors_,
                    {}},
                   y_.as(), stream_),
               "launch");
@@ -114,6 +115,7 @@ class Bench {
                                     m.n,
                                     m.k,
                                     splits,
+                                    multiprocessors_,
                                     {}},
                                    y_.as<float>(), stream_),
               "launch");

@@ -51,7 +51,10 @@ ProductParts ForwardOps::project_parts(const DeviceMemory& x, const void* w, int
                          rows,
                          static_cast<int>(n),
                          static_cast<int>(k),
-                         splits};
+                         splits,
+                         f_.multiprocessors_,
+                         {ahead_[0], ahead_[1]}};
+  ahead_[0] = ahead_[1] = {};
   check(launch_product(args, f_.parts_.as<float>(), f_.stream_), "a product");
   return {f_.parts_.as<float>(), splits, rows * n};
 }
@@ -145,12 +148,15 @@ void ForwardOps::gate_up(int layer) {
   const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size,
             hidden = f_.arch_.hidden_size;
   if (own()) {
-    const ProductArgs args{map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
-                           input_map(f_.normed_, hidden),
-                           f_.step_.shape.rows,
-                           mlp,
-                           hidden,
-                           1};
+    const ProductArgs args{
+        map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
+        input_map(f_.normed_, hidden),
+        f_.step_.shape.rows,
+        mlp,
+        hidden,
+        1,
+        f_.multiprocessors_,
+        {{weights(layer).down, std::min<int64_t>(knob(1), int64_t{mlp} * hidden * 2)}, {}}};
     check(launch_activated_product(args, f_.activated_.as(), f_.stream_), "a product");
     return;
   }

@@ -217,18 +217,28 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
 
 // The tiles of kTileIds ids that so many smaller ones make.
 constexpr int kSmallTiles = decide::kTileIds / kProductColumns;
-constexpr int kPickThreads = 320;  // tiles of 150,000 ids
+constexpr int kPickThreads = 320;        // tiles of 150,000 ids
+constexpr int kMostReducedTiles = 6000;  // of a row, 168 kB of shared memory
 
-// One block per row: smaller tiles become those that all devices sum, then as above.
+// One block per row: smaller tiles become those that all devices sum, then as above. near: of
+// shared memory, for a row's tiles, which come in coalesced.
 __global__ void __launch_bounds__(kPickThreads)
     pick_reduced_kernel(const HeadReduction head, const StepView step, decide::Pick* picks) {
+  extern __shared__ int32_t near[];
   __shared__ decide::TilePartial tiles[kMostTiles];
   __shared__ float sums[kMostTiles], weighted[kMostTiles];
+  constexpr int kWords = sizeof(decide::TilePartial) / sizeof(int32_t);
   let_next_kernel_begin();
   wait_for_kernel_before();
   const int row = static_cast<int>(blockIdx.x), count = (head.tile_count - 1) / kSmallTiles + 1;
   if (head.first_head + row >= step.counts->heads) return;
-  const decide::TilePartial* const small = head.tiles + static_cast<int64_t>(row) * head.tile_count;
+  const auto* const from =
+      reinterpret_cast<const int32_t*>(head.tiles + static_cast<int64_t>(row) * head.tile_count);
+#pragma unroll 8
+  for (int i = static_cast<int>(threadIdx.x); i < head.tile_count * kWords; i += kPickThreads)
+    near[i] = from[i];
+  __syncthreads();
+  const auto* const small = reinterpret_cast<const decide::TilePartial*>(near);
   for (int t = static_cast<int>(threadIdx.x); t < count; t += kPickThreads) {
     const int first = t * kSmallTiles;
     const decide::RowSums r =
@@ -308,12 +318,16 @@ int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t strea
 int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView& step,
                         decide::Pick* picks, cudaStream_t stream) {
   if (count == 0) return 0;
-  if (head.tile_count > kMostTiles * kSmallTiles) return static_cast<int>(cudaErrorInvalidValue);
-  return launch(pick_reduced_kernel, {dim3(static_cast<unsigned>(count)), kPickThreads}, stream,
-                head, step, picks);
+  const size_t bytes = static_cast<size_t>(head.tile_count) * sizeof(decide::TilePartial);
+  if (head.tile_count > kMostReducedTiles) return static_cast<int>(cudaErrorInvalidValue);
+  const cudaError_t error = cudaFuncSetAttribute(
+      pick_reduced_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+  if (error != cudaSuccess) return static_cast<int>(error);
+  return launch(pick_reduced_kernel, {dim3(static_cast<unsigned>(count)), kPickThreads, bytes},
+                stream, head, step, picks);
 }
 
-int32_t most_reduced_ids() { return kMostTiles * decide::kTileIds; }
+int32_t most_reduced_ids() { return kMostReducedTiles * kProductColumns; }
 
 int launch_decide_step(const StepView& step, const decide::Pick* picks, int32_t stride,
                        decide::Window* windows, int32_t* tokens, cudaStream_t stream) {

@@ -22,7 +22,8 @@ inline constexpr int kMaxSplits = 8;
 // Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors.
 int product_splits(int64_t n, int64_t k, int multiprocessors);
 
-// Memory that a later kernel reads; it is sent for while the memory has nothing else to do.
+// Memory that a later kernel reads; it is sent for while the memory has nothing else to do. begin
+// and bytes: multiples of 16.
 struct Ahead {
   const void* begin = nullptr;
   int64_t bytes = 0;
@@ -35,6 +36,7 @@ struct ProductArgs {
   int n;          // columns of y; of the activated product: of its result
   int k;          // a multiple of kBoxColumns
   int splits;
+  int multiprocessors;
   Ahead ahead[2];
 };
 

@@ -4,7 +4,7 @@
 // blocks of a cluster work on neighbouring columns; each reads a part of x for all of them.
 #pragma once
 
-#include <cstdlib>
+#include <algorithm>
 
 #include "cuda/kernels/launch.h"
 #include "cuda/kernels/product.h"
@@ -33,21 +33,27 @@ struct ProductShared {
   Barrier full[S::kStages], empty[S::kStages];
 };
 
-// Which part of the product a block computes.
+// A part of the product: columns of y, rows of x, boxes of k.
 struct ProductTile {
-  int column;      // first of y
-  int row;         // first of x
-  int begin, end;  // boxes of k
+  int column;
+  int row;
+  int begin, end;
   int split;
 };
 
 template <class S>
-__device__ inline ProductTile product_tile(const ProductArgs& args) {
-  const int row_tiles = (args.rows + S::kTokens - 1) / S::kTokens;
-  const int cluster = static_cast<int>(blockIdx.x) / S::kCluster;
-  const int group = cluster / row_tiles * S::kCluster + static_cast<int>(blockIdx.x) % S::kCluster;
+__host__ __device__ inline int row_tiles(const ProductArgs& args) {
+  return (args.rows + S::kTokens - 1) / S::kTokens;
+}
+
+// Tiles of one part of k; neighbours have the same rows and belong to one cluster, then come the
+// other rows of the same columns.
+template <class S>
+__device__ inline ProductTile product_tile(const ProductArgs& args, int tile) {
+  const int cluster = tile / S::kCluster, rows = row_tiles<S>(args);
+  const int group = cluster / rows * S::kCluster + tile % S::kCluster;
   const int pairs = args.k / kBoxColumns / 2, split = static_cast<int>(blockIdx.y);
-  return {group * S::kGroups * kProductColumns, cluster % row_tiles * S::kTokens,
+  return {group * S::kGroups * kProductColumns, cluster % rows * S::kTokens,
           pairs * split / args.splits * 2, pairs * (split + 1) / args.splits * 2, split};
 }
 
@@ -122,12 +128,12 @@ __device__ inline void load_inputs(const ProductArgs& args, const ProductTile& t
   }
 }
 
+// The first tile's weights are on their way before its rows are there.
 template <class S, bool kHalves>
-__device__ inline void feed(const ProductArgs& args, const ProductTile& tile,
-                            ProductShared<S>& shared) {
+__device__ inline int feed_early(const ProductArgs& args, const ProductTile& tile,
+                                 ProductShared<S>& shared, RingPlace& place) {
   const uint64_t hint = args.rows <= S::kTokens ? kReadOnce : kReadOften;
   const int ahead = min(tile.end, tile.begin + S::kStages * S::kBoxes);
-  RingPlace place;
   for (int box = tile.begin; box < ahead; box += S::kBoxes, place.next<S>()) {
     expect_bytes(shared.full[place.stage], S::kStageBytes);
     load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
@@ -137,11 +143,24 @@ __device__ inline void feed(const ProductArgs& args, const ProductTile& tile,
   wait_for_kernel_before();
   for (int box = tile.begin, stage = 0; box < ahead; box += S::kBoxes, ++stage)
     load_inputs(args, tile, box, shared, stage);
-  for (int box = ahead; box < tile.end; box += S::kBoxes, place.next<S>()) {
-    wait_barrier(shared.empty[place.stage], place.turn ^ 1);
-    expect_bytes(shared.full[place.stage], S::kStageBytes);
-    load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
-    load_inputs(args, tile, box, shared, place.stage);
+  return ahead;
+}
+
+// tiles: of all blocks; this one takes every gridDim.x-th.
+template <class S, bool kHalves>
+__device__ inline void feed(const ProductArgs& args, int tiles, ProductShared<S>& shared) {
+  const uint64_t hint = args.rows <= S::kTokens ? kReadOnce : kReadOften;
+  RingPlace place;
+  for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
+    const ProductTile tile = product_tile<S>(args, t);
+    int box = tile.begin;
+    if (t == static_cast<int>(blockIdx.x)) box = feed_early<S, kHalves>(args, tile, shared, place);
+    for (; box < tile.end; box += S::kBoxes, place.next<S>()) {
+      wait_barrier(shared.empty[place.stage], place.turn ^ 1);
+      expect_bytes(shared.full[place.stage], S::kStageBytes);
+      load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
+      load_inputs(args, tile, box, shared, place.stage);
+    }
   }
 }
 
@@ -159,12 +178,11 @@ __device__ inline void release(ProductShared<S>& shared, int stage) {
 
 template <class S>
 __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, int group,
-                                ProductShared<S>& shared) {
+                                ProductShared<S>& shared, RingPlace& place) {
 #pragma unroll
   for (int p = 0; p < S::kParts; ++p)
 #pragma unroll
     for (int i = 0; i < S::kPart / 2; ++i) sums[p][i] = 0;
-  RingPlace place;
   int before = -1;
   for (int box = tile.begin; box < tile.end; box += S::kBoxes, place.next<S>()) {
     wait_barrier(shared.full[place.stage], place.turn);
@@ -187,6 +205,7 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
     before = place.stage;
   }
   wait_products<0>();
+  release(shared, before);
 }
 
 // Epilogue: a struct with kHalves (of w), kBytes (of shared memory for a warpgroup),
@@ -194,14 +213,8 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
 // memory).
 struct Nothing {};
 
-template <class S, class Epilogue>
-__global__ void __launch_bounds__(S::kThreads)
-    product_kernel(const __grid_constant__ ProductArgs args, const Epilogue epilogue) {
-  extern __shared__ uint8_t memory[];
-  const uint32_t skew = (1024 - shared_address(memory) % 1024) % 1024;
-  auto& shared = *reinterpret_cast<ProductShared<S>*>(memory + skew);
-  const int warp = static_cast<int>(threadIdx.x) / 32;
-  const ProductTile tile = product_tile<S>(args);
+template <class S>
+__device__ inline void start_ring(const ProductArgs& args, ProductShared<S>& shared) {
   if (threadIdx.x == S::kGroups * 128) {
     prefetch_map(&args.w);
     prefetch_map(&args.x);
@@ -217,17 +230,31 @@ __global__ void __launch_bounds__(S::kThreads)
     sync_cluster();
   else
     __syncthreads();
+}
+
+template <class S, class Epilogue>
+__global__ void __launch_bounds__(S::kThreads)
+    product_kernel(const __grid_constant__ ProductArgs args, const int tiles,
+                   const Epilogue epilogue) {
+  extern __shared__ uint8_t memory[];
+  const uint32_t skew = (1024 - shared_address(memory) % 1024) % 1024;
+  auto& shared = *reinterpret_cast<ProductShared<S>*>(memory + skew);
+  const int group = static_cast<int>(threadIdx.x) / 128;
+  start_ring(args, shared);
   let_next_kernel_begin();
-  if (warp == S::kGroups * 4) {
-    if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tile, shared);
+  if (group == S::kGroups) {
+    if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tiles, shared);
   } else {
-    const int group = warp / 4;
-    const auto before = epilogue.template begin<S>(tile);
-    ProductSums<S> sums;
-    multiply<S>(sums, tile, group, shared);
-    uint8_t* const after = reinterpret_cast<uint8_t*>(&shared + 1);
-    epilogue.template finish<S>(sums, before, args, tile, group,
-                                after + static_cast<size_t>(group) * Epilogue::kBytes);
+    uint8_t* const after =
+        reinterpret_cast<uint8_t*>(&shared + 1) + static_cast<size_t>(group) * Epilogue::kBytes;
+    RingPlace place;
+    for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
+      const ProductTile tile = product_tile<S>(args, t);
+      const auto before = epilogue.template begin<S>(tile);
+      ProductSums<S> sums;
+      multiply<S>(sums, tile, group, shared, place);
+      epilogue.template finish<S>(sums, before, args, tile, group, after);
+    }
   }
   // Nobody leaves while others may still arrive at its barriers.
   if (S::kCluster > 1) {
@@ -235,6 +262,8 @@ __global__ void __launch_bounds__(S::kThreads)
     sync_cluster();
   }
 }
+
+inline constexpr size_t kHalfShared = 113 * 1024;  // two blocks fit in a multiprocessor
 
 template <class S, class Epilogue>
 int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
@@ -247,13 +276,13 @@ int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t
   const int columns = Epilogue::kHalves ? 2 * args.n : args.n;
   const int per_cluster = kProductColumns * S::kGroups * S::kCluster;
   const int clusters = (columns + per_cluster - 1) / per_cluster;
-  const int row_tiles = (args.rows + S::kTokens - 1) / S::kTokens;
-  const dim3 blocks(static_cast<unsigned>(clusters * S::kCluster * row_tiles),
+  const int tiles = clusters * S::kCluster * row_tiles<S>(args);
+  // Blocks that fill a multiprocessor stay and take tile after tile.
+  const int most = kBytes > kHalfShared ? args.multiprocessors / S::kCluster * S::kCluster : tiles;
+  const dim3 blocks(static_cast<unsigned>(std::min(tiles, most)),
                     static_cast<unsigned>(args.splits));
-  return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, epilogue);
+  return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, tiles, epilogue);
 }
-
-inline constexpr int kManyColumns = 96 * 2 * kProductColumns;
 
 // The shapes there are; product_box_rows() agrees with them. Parts of k are cut between pairs of
 // boxes, so every shape sums in the same order.
@@ -262,19 +291,9 @@ int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStrea
   if (args.rows == 0) return 0;
   if (args.k % (2 * kBoxColumns) != 0 || args.splits < 1 || args.splits > kMaxSplits)
     return static_cast<int>(cudaErrorInvalidValue);
-  // Where w has columns for all multiprocessors, blocks take twice as many: x is read half as
-  // often.
-  static const bool kOne = getenv("DIFFULEX_ONE") != nullptr;
-  const bool many = !kOne && (Epilogue::kHalves ? 2 : 1) * args.n >= kManyColumns;
-  if (args.rows <= 16)
-    return many ? launch_shape<ProductShape<2, 16, 1, 5, 1>>(args, epilogue, stream)
-                : launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
-  if (args.rows <= 32)
-    return many ? launch_shape<ProductShape<2, 32, 1, 5, 1>>(args, epilogue, stream)
-                : launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
-  if (args.rows <= 64)
-    return many ? launch_shape<ProductShape<2, 64, 1, 4, 1>>(args, epilogue, stream)
-                : launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
+  if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
+  if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
+  if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
   if (args.rows <= 128) return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }

@@ -21,6 +21,7 @@ using cuda::check;
 using cuda::DeviceMemory;
 
 int failures = 0;
+int multiprocessors = 0;
 
 void expect(bool holds, const char* what, int rows, int n, int k) {
   if (holds) return;
@@ -87,6 +88,7 @@ struct Case {
             halves ? n / 2 : n,
             k,
             splits,
+            multiprocessors,
             {}};
   }
 };
@@ -192,6 +194,7 @@ int main() {
     std::printf("no CUDA device with a copy engine: nothing was tested\n");
     return 77;
   }
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, 0), "size");
   std::mt19937 rng(1);
   int cases = 0;
   for (const int rows : {1, 7, 16, 29, 32, 50, 64, 65, 127, 128, 129, 256, 300, 513})
