@@ -98,25 +98,13 @@ class Bench {
     const double own = time([&](int i) {
       if (m.activated)
         check(cuda::launch_activated_product(
-                  {cuda::map_halves(at(i), m.n / 2, m.k, cuda::kProductColumns),
-                   x,
-                   rows,
-                   m.n / 2,
-                   m.k,
-                   1,
-                   multiprocessors_,
-                   {}},
+                  {cuda::map_halves(at(i), m.n / 2, m.k, cuda::kProductColumns), x, rows, m.n / 2,
+                   m.k, 1, multiprocessors_},
                   y_.as(), stream_),
               "launch");
       else
-        check(cuda::launch_product({cuda::map_matrix(at(i), m.n, m.k, cuda::kProductColumns),
-                                    x,
-                                    rows,
-                                    m.n,
-                                    m.k,
-                                    splits,
-                                    multiprocessors_,
-                                    {}},
+        check(cuda::launch_product({cuda::map_matrix(at(i), m.n, m.k, cuda::kProductColumns), x,
+                                    rows, m.n, m.k, splits, multiprocessors_},
                                    y_.as<float>(), stream_),
               "launch");
     });

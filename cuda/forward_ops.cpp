@@ -1,21 +1,10 @@
 #include "cuda/forward_ops.h"
 
-#include <algorithm>
-#include <cstdio>
-#include <cstdlib>
-#include <iterator>
 #include <utility>
 
 #include "cuda/tensor_map.h"
 
 namespace diffulex::cuda {
-
-static int64_t knob(int i) {
-  static const char* text = getenv("DIFFULEX_AHEAD");
-  int64_t v[4] = {0, 0, 0, 0};
-  if (text) sscanf(text, "%ld,%ld,%ld,%ld", v, v + 1, v + 2, v + 3);
-  return v[i] << 20;
-}
 
 NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
   return {f_.residual_.as<float>(),
@@ -52,9 +41,7 @@ ProductParts ForwardOps::project_parts(const DeviceMemory& x, const void* w, int
                          static_cast<int>(n),
                          static_cast<int>(k),
                          splits,
-                         f_.multiprocessors_,
-                         {ahead_[0], ahead_[1]}};
-  ahead_[0] = ahead_[1] = {};
+                         f_.multiprocessors_};
   check(launch_product(args, f_.parts_.as<float>(), f_.stream_), "a product");
   return {f_.parts_.as<float>(), splits, rows * n};
 }
@@ -84,7 +71,6 @@ void ForwardOps::input_norm(int layer) {
 void ForwardOps::qkv(int layer) {
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
   const int64_t n = int64_t{f_.arch_.heads + 2 * kv.kv_heads} * kv.dim;
-  ahead_[0] = {weights(layer).gate_up, knob(3)};
   if (own())
     pending_ = project_parts(f_.normed_, weights(layer).qkv, n, f_.arch_.hidden_size);
   else
@@ -130,11 +116,6 @@ void ForwardOps::attention(int layer) {
 
 void ForwardOps::attention_output(int layer) {
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
-  const int64_t half =
-      int64_t{f_.arch_.layers[static_cast<size_t>(layer)].mlp_size} * f_.arch_.hidden_size * 2;
-  ahead_[0] = {weights(layer).gate_up, std::min<int64_t>(knob(0) / 2, half)};
-  ahead_[1] = {static_cast<const std::byte*>(weights(layer).gate_up) + half,
-               std::min<int64_t>(knob(0) / 2, half)};
   project_into_residual(f_.attended_, weights(layer).output, int64_t{f_.arch_.heads} * kv.dim);
 }
 
@@ -148,15 +129,13 @@ void ForwardOps::gate_up(int layer) {
   const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size,
             hidden = f_.arch_.hidden_size;
   if (own()) {
-    const ProductArgs args{
-        map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
-        input_map(f_.normed_, hidden),
-        f_.step_.shape.rows,
-        mlp,
-        hidden,
-        1,
-        f_.multiprocessors_,
-        {{weights(layer).down, std::min<int64_t>(knob(1), int64_t{mlp} * hidden * 2)}, {}}};
+    const ProductArgs args{map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
+                           input_map(f_.normed_, hidden),
+                           f_.step_.shape.rows,
+                           mlp,
+                           hidden,
+                           1,
+                           f_.multiprocessors_};
     check(launch_activated_product(args, f_.activated_.as(), f_.stream_), "a product");
     return;
   }
@@ -167,9 +146,6 @@ void ForwardOps::gate_up(int layer) {
 }
 
 void ForwardOps::down(int layer) {
-  const bool last = layer + 1 == static_cast<int>(f_.arch_.layers.size());
-  ahead_[0] = {last ? f_.model_.head() : weights(layer + 1).qkv,
-               std::min<int64_t>(knob(2), 16 << 20)};
   project_into_residual(f_.activated_, weights(layer).down,
                         f_.arch_.layers[static_cast<size_t>(layer)].mlp_size);
 }

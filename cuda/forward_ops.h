@@ -2,7 +2,6 @@
 #pragma once
 
 #include "cuda/forward.h"
-#include "cuda/kernels/product.h"
 
 namespace diffulex::cuda {
 
@@ -37,7 +36,6 @@ class ForwardOps {
 
   Forward& f_;
   ProductParts pending_;  // added to the residual by the next norm
-  Ahead ahead_[2];        // what the next product sends for
 };
 
 }  // namespace diffulex::cuda

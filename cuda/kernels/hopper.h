@@ -123,38 +123,6 @@ __device__ inline void copy_box4([[maybe_unused]] void* to, [[maybe_unused]] con
 #endif
 }
 
-// Boxes on their way to the L2 cache, for later.
-__device__ inline void prefetch_box([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
-                                    [[maybe_unused]] int32_t y) {
-#if DIFFULEX_HOPPER
-  asm volatile(
-      "cp.async.bulk.prefetch.tensor.2d.L2.global.L2::cache_hint [%0, {%1, %2}], %3;" ::"l"(map),
-      "r"(x), "r"(y), "l"(kReadOnce)
-      : "memory");
-#endif
-}
-
-__device__ inline void prefetch_box4([[maybe_unused]] const void* map, [[maybe_unused]] int32_t x,
-                                     [[maybe_unused]] int32_t w) {
-#if DIFFULEX_HOPPER
-  asm volatile(
-      "cp.async.bulk.prefetch.tensor.4d.L2.global.L2::cache_hint [%0, {%1, %2, %2, %3}], %4;" ::"l"(
-          map),
-      "r"(x), "r"(0), "r"(w), "l"(kReadOnce)
-      : "memory");
-#endif
-}
-
-// Likewise of plain memory; begin and bytes: multiples of 16.
-__device__ inline void prefetch_bytes([[maybe_unused]] const void* begin,
-                                      [[maybe_unused]] uint32_t bytes) {
-#if DIFFULEX_HOPPER
-  asm volatile("cp.async.bulk.prefetch.L2.global.L2::cache_hint [%0], %1, %2;" ::"l"(begin),
-               "r"(bytes), "l"(kReadOnce)
-               : "memory");
-#endif
-}
-
 // A box to the same place in every block of the cluster that `blocks` has a bit for; each
 // block's own barrier counts the bytes.
 __device__ inline void copy_box_to_all([[maybe_unused]] void* to, [[maybe_unused]] const void* map,

@@ -22,13 +22,6 @@ inline constexpr int kMaxSplits = 8;
 // Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors.
 int product_splits(int64_t n, int64_t k, int multiprocessors);
 
-// Memory that a later kernel reads; it is sent for while the memory has nothing else to do. begin
-// and bytes: multiples of 16.
-struct Ahead {
-  const void* begin = nullptr;
-  int64_t bytes = 0;
-};
-
 struct ProductArgs {
   CUtensorMap w;  // boxes of kProductColumns rows
   CUtensorMap x;  // boxes of product_box_rows() rows
@@ -37,7 +30,6 @@ struct ProductArgs {
   int k;          // a multiple of kBoxColumns
   int splits;
   int multiprocessors;
-  Ahead ahead[2];
 };
 
 // Rows of a box of x, of a product of so many rows.

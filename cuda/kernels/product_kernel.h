@@ -83,35 +83,6 @@ __device__ inline void load_weights(const ProductArgs& args, const ProductTile& 
     }
 }
 
-// Some of what does not fit in the ring yet goes to the L2 cache: as much as is used before others
-// would push it out.
-inline constexpr int kPrefetchBoxes = 8;
-
-template <class S, bool kHalves>
-__device__ inline void prefetch_weights(const ProductArgs& args, const ProductTile& tile,
-                                        int begin) {
-  for (int box = begin; box < min(tile.end, begin + kPrefetchBoxes); ++box)
-#pragma unroll
-    for (int g = 0; g < S::kGroups; ++g) {
-      const int column = tile.column + g * kProductColumns, k = box * kBoxColumns;
-      if (kHalves)
-        prefetch_box4(&args.w, k, column / 16);
-      else
-        prefetch_box(&args.w, k, column);
-    }
-}
-
-// Every block sends for its share of what comes after.
-__device__ inline void prefetch_ahead(const ProductArgs& args) {
-  constexpr int64_t kPiece = 4096;
-  const int64_t block = blockIdx.x + static_cast<int64_t>(gridDim.x) * blockIdx.y,
-                blocks = static_cast<int64_t>(gridDim.x) * gridDim.y;
-  for (const Ahead& ahead : args.ahead)
-    for (int64_t at = block * kPiece; at < ahead.bytes; at += blocks * kPiece)
-      prefetch_bytes(static_cast<const uint8_t*>(ahead.begin) + at,
-                     static_cast<uint32_t>(min(kPiece, ahead.bytes - at)));
-}
-
 template <class S>
 __device__ inline void load_inputs(const ProductArgs& args, const ProductTile& tile, int box,
                                    ProductShared<S>& shared, int stage) {
@@ -138,8 +109,6 @@ __device__ inline int feed_early(const ProductArgs& args, const ProductTile& til
     expect_bytes(shared.full[place.stage], S::kStageBytes);
     load_weights<S, kHalves>(args, tile, box, shared, place.stage, hint);
   }
-  if (args.rows <= S::kTokens) prefetch_weights<S, kHalves>(args, tile, ahead);
-  prefetch_ahead(args);
   wait_for_kernel_before();
   for (int box = tile.begin, stage = 0; box < ahead; box += S::kBoxes, ++stage)
     load_inputs(args, tile, box, shared, stage);

@@ -88,8 +88,7 @@ struct Case {
             halves ? n / 2 : n,
             k,
             splits,
-            multiprocessors,
-            {}};
+            multiprocessors};
   }
 };
 
