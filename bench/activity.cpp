@@ -33,20 +33,44 @@ std::string outside_brackets(const std::string& text) {
   return out;
 }
 
-// Activities of one step, in order of their ends.
-struct StepActivities {
-  uint64_t start = 0, end = 0, busy = 0;
+using Activities = std::vector<Activity>;
 
-  // Returns by how much it put off the end. A kernel that began early and waited counts from when
-  // the one in front had ended.
-  uint64_t add(const Activity& a) {
-    if (start == 0) start = end = a.start;
-    const uint64_t added = a.end - std::max(a.start, end);
-    busy += added;
-    end = a.end;
-    return added;
+// Nanoseconds by which each activity of a step put off the end of what had been done before it, in
+// order of their ends; what began early and waited counts from when the one in front had ended.
+// Their sum is the time in which something ran.
+std::vector<uint64_t> additions(const Activities& by_end) {
+  std::vector<uint64_t> begins(by_end.size());  // of what has not ended before
+  uint64_t begin = UINT64_MAX;
+  for (size_t i = by_end.size(); i-- > 0;) begins[i] = begin = std::min(begin, by_end[i].start);
+  std::vector<uint64_t> added;
+  uint64_t end = 0;
+  for (size_t i = 0; i < by_end.size(); ++i) {
+    added.push_back(by_end[i].end - std::max(begins[i], end));
+    end = by_end[i].end;
   }
-};
+  return added;
+}
+
+// What belongs to each step, in order of its end.
+std::vector<Activities> by_step(const Activities& activities, const std::vector<uint64_t>& begins) {
+  std::vector<Activities> steps(begins.size());
+  for (const Activity& a : activities) {
+    const auto after = std::upper_bound(begins.begin(), begins.end(), a.start);
+    if (after != begins.begin())
+      steps[static_cast<size_t>(after - begins.begin()) - 1].push_back(a);
+  }
+  std::erase_if(steps, [](const Activities& step) { return step.empty(); });
+  for (Activities& step : steps)
+    std::sort(step.begin(), step.end(),
+              [](const Activity& a, const Activity& b) { return a.end < b.end; });
+  return steps;
+}
+
+uint64_t start_of(const Activities& step) {
+  uint64_t start = UINT64_MAX;
+  for (const Activity& a : step) start = std::min(start, a.start);
+  return start;
+}
 
 std::vector<KernelShare> ranked(std::map<std::string, KernelShare>& by_name, double steps) {
   std::vector<KernelShare> kernels;
@@ -69,33 +93,29 @@ std::string function_name(const std::string& symbol) {
   return name;
 }
 
-TraceSummary summarize(std::vector<Activity> activities, const std::vector<uint64_t>& begins) {
-  std::sort(activities.begin(), activities.end(),
-            [](const Activity& a, const Activity& b) { return a.end < b.end; });
+TraceSummary summarize(const std::vector<Activity>& activities,
+                       const std::vector<uint64_t>& begins) {
+  const std::vector<Activities> steps = by_step(activities, begins);
   TraceSummary summary;
-  std::vector<StepActivities> steps(begins.size());
-  std::map<std::string, KernelShare> by_name;
-  for (const Activity& a : activities) {
-    const auto after = std::upper_bound(begins.begin(), begins.end(), a.start);
-    if (after == begins.begin()) continue;
-    const double us =
-        static_cast<double>(steps[static_cast<size_t>(after - begins.begin()) - 1].add(a)) * 1e-3;
-    const std::string name = function_name(a.name);
-    KernelShare& share = by_name[name];
-    share.us_per_step += us;
-    share.count_per_step += 1;
-    if (after == begins.end()) summary.sequence.push_back({name, us, 1});
-  }
-  std::erase_if(steps, [](const StepActivities& s) { return s.start == 0; });
   if (steps.empty()) return summary;
+  std::map<std::string, KernelShare> by_name;
   std::vector<double> spans;
   double busy = 0;
-  for (const StepActivities& s : steps) {
-    spans.push_back(static_cast<double>(s.end - s.start) * 1e-6);
-    busy += static_cast<double>(s.busy) * 1e-6;
+  for (const Activities& step : steps) {
+    const std::vector<uint64_t> added = additions(step);
+    for (size_t i = 0; i < step.size(); ++i) {
+      const std::string name = function_name(step[i].name);
+      const double us = static_cast<double>(added[i]) * 1e-3;
+      KernelShare& share = by_name[name];
+      share.us_per_step += us;
+      share.count_per_step += 1;
+      busy += us * 1e-3;
+      if (&step == &steps.back()) summary.sequence.push_back({name, us, 1});
+    }
+    spans.push_back(static_cast<double>(step.back().end - start_of(step)) * 1e-6);
   }
   const auto count = static_cast<double>(steps.size());
-  const double all = static_cast<double>(steps.back().end - steps.front().start) * 1e-6;
+  const double all = static_cast<double>(steps.back().back().end - start_of(steps.front())) * 1e-6;
   summary.steps = static_cast<int>(steps.size());
   summary.device_ms = median(spans);
   summary.busy_ms = busy / count;

@@ -32,6 +32,7 @@ std::string function_name(const std::string& symbol);
 
 // begins: when each step began on the host, in the trace's clock, ascending. What starts before the
 // first one belongs to no step. Kernels may overlap: busy is the union of their intervals.
-TraceSummary summarize(std::vector<Activity> activities, const std::vector<uint64_t>& begins);
+TraceSummary summarize(const std::vector<Activity>& activities,
+                       const std::vector<uint64_t>& begins);
 
 }  // namespace diffulex_bench

@@ -9,7 +9,7 @@
 namespace diffulex::cuda {
 namespace {
 
-constexpr int64_t kHeadChunk = 128;     // head rows whose logits exist at a time
+constexpr int64_t kHeadChunk = Forward::kInvariantRows;  // head rows whose logits exist at a time
 constexpr int64_t kGreedyChunk = 1024;  // head rows whose reduced tiles exist at a time
 constexpr int kOwnRows = 128;           // up to here the own products are the faster ones
 
@@ -17,17 +17,16 @@ int64_t tile_count(const ArchSpec& arch, int64_t ids) { return (arch.vocab_size 
 
 // Which steps use the own products: none where they cannot be computed.
 int own_rows(const ArchSpec& arch, const BackendConfig& config) {
-  if (config.weight_dtype != DType::kBF16 || !has_copy_engine()) return 0;
+  if (config.weight_dtype != DType::kBF16 || !has_copy_engine(config.device)) return 0;
   constexpr int kStep = 2 * kBoxColumns;  // of every k
   if (arch.hidden_size % kStep != 0 || arch.vocab_size > most_reduced_ids()) return 0;
   for (const LayerSpec& l : arch.layers)
     if (l.mlp_size % kStep != 0 || arch.heads * l.head_dim % kStep != 0) return 0;
-  return kOwnRows;
+  return config.batch_invariant ? INT32_MAX : kOwnRows;
 }
 
-int count_multiprocessors() {
-  int device = 0, count = 1;
-  check(cudaGetDevice(&device), "cudaGetDevice");
+int count_multiprocessors(int device) {
+  int count = 1;
   check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "a device's size");
   return count;
 }
@@ -52,9 +51,18 @@ int32_t longest_keys(const BackendConfig& config) {
 }
 
 // Elements of a row of any own product whose parts are stored.
-int64_t most_parts(const ArchSpec& arch, const LayerSpec& l) {
-  const int64_t heads = (arch.heads + 2 * l.kv_heads) * int64_t{l.head_dim};
-  return kMaxSplits * std::max<int64_t>(heads, arch.hidden_size);
+int64_t most_parts(const ArchSpec& arch, const LayerSpec& l, int multiprocessors) {
+  const int64_t hidden = arch.hidden_size, heads = arch.heads * int64_t{l.head_dim},
+                all = heads + 2 * l.kv_heads * int64_t{l.head_dim};
+  const auto parts = [&](int64_t n, int64_t k) {
+    return n * product_splits(n, k, multiprocessors);
+  };
+  return std::max({parts(all, hidden), parts(hidden, heads), parts(hidden, l.mlp_size)});
+}
+
+size_t rounded_rows(const BackendConfig& config, int rows) {
+  const int64_t unit = config.batch_invariant ? Forward::kInvariantRows : 1;
+  return static_cast<size_t>((rows + unit - 1) / unit * unit);
 }
 
 // Sizes of the step buffers in bytes.
@@ -63,13 +71,13 @@ struct Sizes {
       partials, parts;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
-    const auto rows = static_cast<size_t>(config.max_tokens),
+    const auto rows = rounded_rows(config, config.max_tokens),
                hidden = static_cast<size_t>(arch.hidden_size),
                element = size_of(config.weight_dtype),
                requests = static_cast<size_t>(config.max_requests);
     const auto widest = [&](auto&& size) { return static_cast<size_t>(max_over(arch, size)); };
     residual = rows * hidden * sizeof(float);
-    normed = std::max(rows, static_cast<size_t>(config.max_head_rows)) * hidden * element;
+    normed = std::max(rows, rounded_rows(config, config.max_head_rows)) * hidden * element;
     qkv = rows * element * widest([&](const LayerSpec& l) {
             return (arch.heads + 2 * l.kv_heads) * int64_t{l.head_dim};
           });
@@ -78,7 +86,8 @@ struct Sizes {
     gate_up = 2 * activated;
     flight = rows * element * widest([](const LayerSpec& l) { return l.kv_heads * l.head_dim; });
     carried = config.carry_rows ? requests * hidden * element : 0;
-    const auto chunk = static_cast<size_t>(std::min<int64_t>(kHeadChunk, config.max_head_rows));
+    const size_t chunk =
+        std::min(static_cast<size_t>(kHeadChunk), rounded_rows(config, config.max_head_rows));
     logits = chunk * static_cast<size_t>(arch.vocab_size) * sizeof(float);
     tiles = chunk * static_cast<size_t>(tile_count(arch, decide::kTileIds));
     const int own = own_rows(arch, config);
@@ -88,7 +97,9 @@ struct Sizes {
     }
     tiles *= sizeof(decide::TilePartial);
     parts = static_cast<size_t>(std::min(own, config.max_tokens)) * sizeof(float) *
-            widest([&](const LayerSpec& l) { return most_parts(arch, l); });
+            widest([&](const LayerSpec& l) {
+              return most_parts(arch, l, count_multiprocessors(config.device));
+            });
     tables = requests * static_cast<size_t>(config.max_pages_per_request) * sizeof(int32_t);
     partials = 0;
     for (const LayerSpec& l : arch.layers)
@@ -137,7 +148,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
       model_(model),
       blas_(blas),
       stream_(stream),
-      multiprocessors_(count_multiprocessors()),
+      multiprocessors_(count_multiprocessors(config.device)),
       own_rows_(own_rows(arch, config)) {
   const Sizes sizes(arch, config);
   for (auto [memory, bytes] : {std::pair{&residual_, sizes.residual},
@@ -238,16 +249,20 @@ void Forward::select_greedy(decide::Pick* picks) {
 
 // The head's product and the selection, a chunk of rows at a time.
 void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
-  if (step_.shape.greedy && own_rows_ > 0) {
+  // Which way a row goes must not depend on the others in batch-invariant mode: greedy rows always
+  // go the same one.
+  const bool both = own_rows_ > 0 && config_.batch_invariant;
+  if (both || (step_.shape.greedy && own_rows_ > 0)) {
     select_greedy(picks);
-    return;
+    if (step_.shape.greedy) return;
   }
   const int64_t total = step_.shape.heads;
   for (int64_t first = 0; first < total; first += kHeadChunk) {
     const int64_t count = std::min(kHeadChunk, total - first);
     const std::byte* const x =
         normed_.as() + static_cast<size_t>(first * arch_.hidden_size) * size_of(dtype_);
-    blas_.run({x, model_.head(), logits_.as(), count, arch_.vocab_size, arch_.hidden_size, dtype_,
+    const int64_t rows = config_.batch_invariant ? kHeadChunk : count;
+    blas_.run({x, model_.head(), logits_.as(), rows, arch_.vocab_size, arch_.hidden_size, dtype_,
                DType::kF32, false},
               stream_);
     const HeadChunk chunk{static_cast<int32_t>(first),
@@ -257,7 +272,8 @@ void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
                           logits_.as<float>(),
                           tiles_.as<decide::TilePartial>(),
                           static_cast<int32_t>(tile_count(arch_, decide::kTileIds)),
-                          picks};
+                          picks,
+                          both};
     check(launch_reduce(chunk, step_, stream_), "the reduction of logits");
     check(launch_pick(chunk, step_, stream_), "the selection of tokens");
     for (int64_t row = 0; row < count && first + row < static_cast<int64_t>(heads.size()); ++row) {

@@ -19,6 +19,10 @@ namespace diffulex::cuda {
 // the backend's owner thread; the device is current.
 class Forward {
  public:
+  // Rows of a library's product in batch-invariant mode: always as many, so that its kernel is
+  // always the same. Buffers hold a multiple.
+  static constexpr int64_t kInvariantRows = 128;
+
   Forward(const ArchSpec& arch, const BackendConfig& config, const DeviceModel& model, Blas& blas,
           cudaStream_t stream);
 

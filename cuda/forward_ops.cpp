@@ -23,9 +23,17 @@ NormArgs ForwardOps::norm_args(const float* weight, const float* bias) const {
 }
 
 void ForwardOps::project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n,
-                         int64_t k) {
-  f_.blas_.run({x.as(), w, y.as(), f_.step_.shape.rows, n, k, f_.dtype_, f_.dtype_, false},
-               f_.stream_);
+                         int64_t k, bool into_residual) {
+  const int64_t rows = f_.step_.shape.rows;
+  const int64_t step = f_.config_.batch_invariant ? Forward::kInvariantRows : rows;
+  const DType out = into_residual ? DType::kF32 : f_.dtype_;
+  const auto at = [](const DeviceMemory& memory, int64_t element, DType type) {
+    return memory.as() + static_cast<size_t>(element) * size_of(type);
+  };
+  for (int64_t first = 0; first < rows; first += step)
+    f_.blas_.run({at(x, first * k, f_.dtype_), w, at(y, first * n, out), step, n, k, f_.dtype_, out,
+                  into_residual},
+                 f_.stream_);
 }
 
 CUtensorMap ForwardOps::input_map(const DeviceMemory& x, int64_t k) const {
@@ -52,9 +60,7 @@ void ForwardOps::project_into_residual(const DeviceMemory& x, const void* w, int
     pending_ = project_parts(x, w, n, k);
     return;
   }
-  f_.blas_.run(
-      {x.as(), w, f_.residual_.as(), f_.step_.shape.rows, n, k, f_.dtype_, DType::kF32, true},
-      f_.stream_);
+  project(x, w, f_.residual_, n, k, true);
 }
 
 void ForwardOps::embed() {

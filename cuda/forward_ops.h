@@ -26,8 +26,9 @@ class ForwardOps {
   }
   bool own() const { return f_.step_.shape.rows <= f_.own_rows_; }
   NormArgs norm_args(const float* weight, const float* bias) const;
-  // y = x * transpose(w); w: [n, k].
-  void project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n, int64_t k);
+  // y = x * transpose(w); w: [n, k]. into_residual: it is added to y, in f32.
+  void project(const DeviceMemory& x, const void* w, const DeviceMemory& y, int64_t n, int64_t k,
+               bool into_residual = false);
   // What the next norm adds to the residual, or adds it at once.
   void project_into_residual(const DeviceMemory& x, const void* w, int64_t k);
   // Parts of the own product of x and w.

@@ -45,10 +45,9 @@ CUtensorMap make_map(const void* matrix, cuuint32_t rank, const cuuint64_t* size
 
 }  // namespace
 
-bool has_copy_engine() {
-  int device = 0, major = 0;
-  return cudaGetDevice(&device) == cudaSuccess &&
-         cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
+bool has_copy_engine(int device) {
+  int major = 0;
+  return cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device) == cudaSuccess &&
          major == 9 && encode() != nullptr;
 }
 

@@ -10,8 +10,8 @@ namespace diffulex::cuda {
 // Columns of a box: 128 bytes, the width of its swizzle.
 inline constexpr int kBoxColumns = 64;
 
-// Whether the current device has the copy engine and the driver can describe matrices for it.
-bool has_copy_engine();
+// Whether a device has the copy engine and the driver can describe matrices for it.
+bool has_copy_engine(int device);
 
 // [rows, columns] row-major, in boxes of box_rows x kBoxColumns. Boxes may reach beyond the matrix:
 // what lies there is read as zeros. columns: a multiple of 8; matrix: aligned to 16 bytes. Throws

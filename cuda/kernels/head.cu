@@ -28,6 +28,10 @@ __device__ const decide::LogitAdjust* first_adjust(const RequestRow& request, co
   return at;
 }
 
+__device__ bool is_skipped(const HeadChunk& chunk, const RequestRow& request) {
+  return chunk.skip_greedy && request.sampler.temperature <= 0 && request.adjust_count == 0;
+}
+
 struct Best {
   float value;
   int32_t id;
@@ -112,6 +116,7 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   if (chunk.first + row >= step.counts->heads) return;
   const HeadInfo head = step.heads[chunk.first + row];
   const RequestRow& request = step.requests[head.request];
+  if (is_skipped(chunk, request)) return;
   const int32_t first = tile * decide::kTileIds;
   const int n = min(decide::kTileIds, chunk.vocabulary - first);
   float* const logits = chunk.logits + static_cast<int64_t>(row) * chunk.vocabulary + first;
@@ -199,7 +204,7 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
   const HeadInfo head = step.heads[chunk.first + row];
   const RequestRow& request = step.requests[head.request];
   const decide::SamplerParams& sampler = request.sampler;
-  if (decide::truncates(sampler)) return;
+  if (decide::truncates(sampler) || is_skipped(chunk, request)) return;
   const decide::TilePartial* const tiles =
       chunk.tiles + static_cast<int64_t>(row) * chunk.tile_count;
   decide::Pick& pick = chunk.picks[chunk.first + row];

@@ -19,6 +19,7 @@ struct HeadChunk {
   decide::TilePartial* tiles;  // [count, tile_count]
   int32_t tile_count;          // of decide::kTileIds ids
   decide::Pick* picks;         // [heads of the step]
+  bool skip_greedy;            // rows that launch_pick_reduced() picks for
 };
 
 // Fills chunk.tiles.

@@ -28,9 +28,10 @@ struct BackendConfig {
   bool carry_rows = false;  // requests may carry a row from one forward to the next
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
-  int threads = 1;     // compute threads, the caller of execute() included
-  int device = 0;      // of a kind that has several
-  bool graphs = true;  // record recurring steps, where the device can
+  int threads = 1;               // compute threads, the caller of execute() included
+  int device = 0;                // of a kind that has several
+  bool graphs = true;            // record recurring steps, where the device can
+  bool batch_invariant = false;  // a row's bits do not depend on the other rows of its step; CUDA
 };
 
 struct MemoryPlan {  // bytes

@@ -22,8 +22,6 @@ Device cpu_device() {
   return device;
 }
 
-bool is_cuda(const Device& device) { return device.selector.starts_with(kCuda); }
-
 void add_cuda(std::vector<Device>& list) {
 #if defined(DIFFULEX_WITH_CUDA)
   std::string why;
@@ -59,6 +57,8 @@ bool names(std::string_view selector, const Device& device) {
 }
 
 }  // namespace
+
+bool is_cuda(const Device& device) { return device.selector.starts_with(kCuda); }
 
 const std::vector<Device>& devices() {
   static const std::vector<Device> list = list_devices();

@@ -31,6 +31,8 @@ const std::vector<Device>& devices();
 // Error(DIFFULEX_E_DEVICE_UNAVAILABLE) naming it and why.
 const Device& find_device(const char* selector);
 
+bool is_cuda(const Device& device);
+
 // What the backend of a device says.
 DType best_weight_dtype(const Device& device);
 uint64_t available_bytes(const Device& device);  // for a new allocation, now

@@ -54,6 +54,9 @@ constexpr OptionSpec kEngineOptions[] = {
      "steps that diffulex_engine_read_steps remembers", 1, 1000000},
     {"cuda_graphs", OptionType::kBool, "true", "true, false",
      "record the launches of steps that recur and replay them as one, on CUDA devices"},
+    {"batch_invariant", OptionType::kBool, "false", "true, false",
+     "compute every row in an order that depends on its position alone, so that a request's output "
+     "does not depend on what runs beside it; slower, on CUDA devices"},
     {"prefix_caching", OptionType::kBool, "true", "true, false",
      "reuse the KV pages of equal prompt and output prefixes"},
 };
@@ -268,6 +271,11 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   BackendConfig backend =
       backend_config(shape, sampler_for(arch.family), weights, kv, threads, device.index);
   backend.graphs = options.flag("cuda_graphs");
+  backend.batch_invariant = options.flag("batch_invariant");
+  if (backend.batch_invariant && !is_cuda(device))
+    throw Error(DIFFULEX_E_UNSUPPORTED,
+                "batch_invariant is for CUDA devices; the engine is on '" + device.selector + "'")
+        .with("option", "batch_invariant");
   const MemoryPlan memory = plan_memory(device, arch, backend);
   return EngineConfig{
       .model_dir = config.model_dir,

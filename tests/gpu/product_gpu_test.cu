@@ -189,7 +189,7 @@ void test_reduced(const Case& c) {
 
 int main() {
   int devices = 0;
-  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0 || !cuda::has_copy_engine()) {
+  if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0 || !cuda::has_copy_engine(0)) {
     std::printf("no CUDA device with a copy engine: nothing was tested\n");
     return 77;
   }

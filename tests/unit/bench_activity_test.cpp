@@ -21,9 +21,15 @@ TEST(BenchActivity, BusyIsTheUnionOfWhatOverlaps) {
   EXPECT_DOUBLE_EQ(s.busy_ms, 4e-3);
   EXPECT_NEAR(s.idle_share, 1.0 / 3, 1e-12);
   ASSERT_EQ(s.kernels.size(), 3u);
-  EXPECT_EQ(s.kernels[0].name, "a");
-  EXPECT_DOUBLE_EQ(s.kernels[0].us_per_step, 3);
-  EXPECT_DOUBLE_EQ(s.kernels[0].count_per_step, 2);
+  // c ends first and counts from the start of all, the first a adds what it took longer.
+  EXPECT_EQ(s.kernels[0].count_per_step + s.kernels[1].count_per_step, 3);
+  ASSERT_EQ(s.sequence.size(), 4u);
+  EXPECT_EQ(s.sequence[0].name, "c");
+  EXPECT_DOUBLE_EQ(s.sequence[0].us_per_step, 1.5);
+  EXPECT_DOUBLE_EQ(s.sequence[1].us_per_step, 0.5);
+  EXPECT_EQ(s.sequence[2].name, "b");
+  EXPECT_DOUBLE_EQ(s.sequence[2].us_per_step, 1);
+  EXPECT_DOUBLE_EQ(s.sequence[3].us_per_step, 1);
 }
 
 TEST(BenchActivity, StepsAreToldApartByTheirBegins) {
