@@ -233,7 +233,7 @@ __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int
     if (ran)
       decide::multi_block_step(request.blocks, window, work, picks + request.head_begin,
                                request.stored_blocks);
-    else
+    else if (request.token_count > 0)  // not that of a parked request
       ++window.forwards;
     windows[r] = window;
   }

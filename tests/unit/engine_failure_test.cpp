@@ -14,7 +14,7 @@
 namespace diffulex {
 namespace {
 
-// Called around each execution of the CPU backend behind it; may throw.
+// Called around each step of the CPU backend behind it; may throw.
 struct Fault {
   std::function<void(uint64_t step)> before, after;
 };
@@ -24,18 +24,29 @@ class FaultyBackend : public Backend {
  public:
   explicit FaultyBackend(std::unique_ptr<Backend> real, Fault* fault)
       : real_(std::move(real)), fault_(fault) {}
-  StepResult execute(const wire::StepPlan& plan) override {
-    if (fault_->before) fault_->before(plan.step());
-    const StepResult result = real_->execute(plan);
-    if (fault_->after) fault_->after(plan.step());
-    return result;
+  StepResult begin(const wire::StepPlan& plan, int ahead) override {
+    step_ = plan.step();
+    return guarded([&] { return real_->begin(plan, ahead); });
+  }
+  StepResult next(bool more) override {
+    ++step_;
+    return guarded([&] { return real_->next(more); });
   }
   MemoryPlan memory() const override { return real_->memory(); }
   std::string kernels() const override { return real_->kernels(); }
 
  private:
+  template <class Run>
+  StepResult guarded(const Run& run) {
+    if (fault_->before) fault_->before(step_);
+    const StepResult result = run();
+    if (fault_->after) fault_->after(step_);
+    return result;
+  }
+
   std::unique_ptr<Backend> real_;
   Fault* fault_;
+  uint64_t step_ = 0;
 };
 
 std::unique_ptr<Backend> make_faulty(const ArchSpec& arch, const ModelWeights& weights,
