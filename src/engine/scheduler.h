@@ -73,8 +73,9 @@ class Scheduler {
   // How many steps, `most` at most, the backend may run behind the scheduled one before schedule()
   // has to decide again: none unless all that runs decodes and nobody waits for more than a slot.
   // Takes the pages that they may need, leaving one for each running request; they are given back
-  // by return_spare_pages() and by schedule().
-  int reserve_ahead(int most);
+  // by return_spare_pages() and by schedule(). A strategy whose rows diffulex::follow cannot make
+  // returns 0.
+  virtual int reserve_ahead(int most);
   void return_spare_pages();
   // The scheduled step is settled and the backend goes on: the schedule becomes that of its next
   // step. False when nobody is left in it.

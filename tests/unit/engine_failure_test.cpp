@@ -13,10 +13,10 @@
 namespace diffulex::testing {
 namespace {
 
-std::vector<Outcome> decode_three(Engine& engine) {
+std::vector<EngineOutcome> decode_three(Engine& engine) {
   const uint64_t ids[] = {submit(engine, 100), submit(engine, 201), submit(engine, 303, 31)};
   run(engine, DIFFULEX_E_HOST_MEMORY);
-  std::vector<Outcome> outcomes;
+  std::vector<EngineOutcome> outcomes;
   for (const uint64_t id : ids) outcomes.push_back(outcome(engine, id));
   return outcomes;
 }
@@ -131,7 +131,7 @@ TEST(EngineFailure, TwoEnginesAtOnce) {
   Fault none;
   const auto alone = decode_three(*make_engine(&none));
   const auto a = make_engine(&none), b = make_engine(&none, "d2f");
-  std::vector<Outcome> from_a, from_b;
+  std::vector<EngineOutcome> from_a, from_b;
   std::thread other([&] { from_b = decode_three(*b); });
   from_a = decode_three(*a);
   other.join();

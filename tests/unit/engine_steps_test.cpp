@@ -50,7 +50,7 @@ struct Slots {  // what a request shows of its canvas in the end
 };
 
 struct Story {
-  std::vector<Outcome> outcomes;
+  std::vector<EngineOutcome> outcomes;
   std::vector<uint32_t> denoise_steps, forwarded;
   std::vector<Slots> canvas;
   std::vector<std::string> texts;
@@ -239,7 +239,7 @@ TEST(DeviceSteps, CommandsCutIn) {
     EXPECT_EQ(outcome(*engine, id).finish, DIFFULEX_FINISH_NONE);
     fault.before = nullptr;
     run(*engine);
-    const Outcome ended = outcome(*engine, id);
+    const EngineOutcome ended = outcome(*engine, id);
     if (event == Event::kSubmit) {
       EXPECT_EQ(ended.output, whole);
       EXPECT_EQ(outcome(*engine, other).finish, DIFFULEX_FINISH_MAX_TOKENS);

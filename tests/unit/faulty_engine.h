@@ -95,15 +95,15 @@ inline uint64_t submit(Engine& engine, int32_t first, uint32_t max_tokens = 20,
   return engine.submit(api::make_spec(engine.config(), prompt, &params));
 }
 
-struct Outcome {
+struct EngineOutcome {
   diffulex_finish finish;
   diffulex_status status;
   std::vector<int32_t> output;
   uint32_t steps;
-  bool operator==(const Outcome&) const = default;
+  bool operator==(const EngineOutcome&) const = default;
 };
 
-inline Outcome outcome(const Engine& engine, uint64_t id) {
+inline EngineOutcome outcome(const Engine& engine, uint64_t id) {
   const auto record = engine.find(id);
   const std::lock_guard lock(record->mutex);
   return {record->info.finish, record->info.status, record->output, record->info.steps};
