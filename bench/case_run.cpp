@@ -18,10 +18,13 @@ constexpr int kPatience = 4000;  // steps in which the windows must have been fu
 // copied at the size of the configuration, whatever the step.
 class LoadedCase {
  public:
-  LoadedCase(const EngineCase& c, std::span<const uint16_t> numbers)
+  LoadedCase(const EngineCase& c, const EngineSettings& engine, std::span<const uint16_t> numbers)
       : case_(c), shape_(engine_shape(c, kPromptTokens, 0)), model_(*c.model, numbers) {
+    shape_.device_steps = engine.device_steps;
+    BackendConfig config = backend_config(shape_);
+    config.batch_invariant = engine.batch_invariant;
     const auto start = std::chrono::steady_clock::now();
-    backend_ = cuda::create(model_.arch, model_.weights, backend_config(shape_), nullptr);
+    backend_ = cuda::create(model_.arch, model_.weights, config, nullptr);
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
     load_s_ = taken.count();
   }
@@ -30,8 +33,10 @@ class LoadedCase {
   // Runs the case until `count` full-window steps have been seen behind those left out. Before each
   // step that counts and its neighbours it calls before(), after it visit(step).
   template <class Before, class Visit>
-  void run(int count, Before&& before, Visit&& visit) {
-    StepDriver driver(*backend_, model_.arch, shape_);
+  void run(int device_steps, int count, Before&& before, Visit&& visit) {
+    EngineShape shape = shape_;
+    shape.device_steps = device_steps;
+    StepDriver driver(*backend_, model_.arch, shape);
     for (int i = 0; i < case_.requests; ++i) driver.add(kPromptTokens);
     int full = 0;
     for (int i = 0; i < kPatience && full < kLeftOut + count; ++i) {
@@ -45,13 +50,15 @@ class LoadedCase {
   }
   // The same steps without a clock: every shape that will come has come twice and is recorded.
   void rehearse(int count) {
-    run(
-        count, [] {}, [](const DrivenStep&) {});
+    for (const int steps : {1, shape_.device_steps})
+      run(
+          steps, count, [] {}, [](const DrivenStep&) {});
   }
+  int device_steps() const { return shape_.device_steps; }
 
  private:
   const EngineCase case_;
-  const EngineShape shape_;
+  EngineShape shape_;
   const RandomModel model_;
   std::unique_ptr<Backend> backend_;
   double load_s_ = 0;
@@ -73,14 +80,14 @@ void divide(CaseTimes& times) {
 
 }  // namespace
 
-CaseTimes time_case(const EngineCase& c, std::span<const uint16_t> numbers,
-                    const DeviceLimits& limits, int steps) {
-  LoadedCase loaded(c, numbers);
+CaseTimes time_case(const EngineCase& c, const EngineSettings& engine,
+                    std::span<const uint16_t> numbers, const DeviceLimits& limits, int steps) {
+  LoadedCase loaded(c, engine, numbers);
   loaded.rehearse(steps);
   CaseTimes times;
   std::vector<double> all, host;
   loaded.run(
-      steps, [] {},
+      loaded.device_steps(), steps, [] {},
       [&](const DrivenStep& step) {
         if (step.work.rows != c.full_rows()) return;
         add(times, floor_of(*c.model, step.work, limits), step.work);
@@ -95,15 +102,20 @@ CaseTimes time_case(const EngineCase& c, std::span<const uint16_t> numbers,
   return times;
 }
 
-TraceSummary trace_case(const EngineCase& c, std::span<const uint16_t> numbers, CuptiTrace& trace,
-                        int steps) {
-  LoadedCase loaded(c, numbers);
+TraceSummary trace_case(const EngineCase& c, const EngineSettings& engine,
+                        std::span<const uint16_t> numbers, CuptiTrace& trace, int steps) {
+  LoadedCase loaded(c, engine, numbers);
   loaded.rehearse(steps);
-  (void)trace.take();
-  std::vector<uint64_t> begins;
-  loaded.run(
-      steps, [&] { begins.push_back(trace.now()); }, [](const DrivenStep&) {});
-  return summarize(trace.take(), begins);
+  const auto traced = [&](int device_steps, int count) {
+    (void)trace.take();
+    std::vector<uint64_t> begins;
+    loaded.run(
+        device_steps, count, [&] { begins.push_back(trace.now()); }, [](const DrivenStep&) {});
+    return summarize(trace.take(), begins);
+  };
+  TraceSummary summary = traced(1, steps);
+  summary.idle_share = traced(loaded.device_steps(), 3 * loaded.device_steps()).idle_share;
+  return summary;
 }
 
 }  // namespace diffulex_bench

@@ -20,9 +20,16 @@ struct CaseTimes {
   Floor floor;                // mean
 };
 
-CaseTimes time_case(const EngineCase& c, std::span<const uint16_t> numbers,
-                    const DeviceLimits& limits, int steps);
-TraceSummary trace_case(const EngineCase& c, std::span<const uint16_t> numbers, CuptiTrace& trace,
-                        int steps);
+// Of `engine`: what an engine is configured with beside the case.
+struct EngineSettings {
+  int device_steps = 8;
+  bool batch_invariant = false;
+};
+
+CaseTimes time_case(const EngineCase& c, const EngineSettings& engine,
+                    std::span<const uint16_t> numbers, const DeviceLimits& limits, int steps);
+// Kernels of steps that the host starts one by one; the idle share of steps as they were timed.
+TraceSummary trace_case(const EngineCase& c, const EngineSettings& engine,
+                        std::span<const uint16_t> numbers, CuptiTrace& trace, int steps);
 
 }  // namespace diffulex_bench

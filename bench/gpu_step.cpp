@@ -3,6 +3,7 @@
 //
 //   diffulex_bench_gpu [--cases 1.7b:32x4x16,...] [--first-token 1.7b,8b] [--steps N]
 //                      [--trace-steps N] [--no-trace] [--json FILE]
+//                      [--device-steps K] [--batch-invariant]
 //
 // A case is model:block x buffer x requests; models: 0.6b, 1.7b, 8b (random bf16 weights). A step
 // is schedule, plan, upload, forward, head, selection, decisions and results on the host. The
@@ -26,6 +27,7 @@ struct Options {
   std::vector<const ModelShape*> first_tokens;
   int steps = 40, trace_steps = 10;
   bool trace = true;
+  EngineSettings engine;
   std::string json;
 };
 
@@ -50,6 +52,10 @@ Options parse(int argc, char** argv) {
       options.trace = false;
       continue;
     }
+    if (word == "--batch-invariant") {
+      options.engine.batch_invariant = true;
+      continue;
+    }
     if (i + 1 == argc)
       throw std::invalid_argument("unknown option, or one without its value: " + word);
     const std::string value = argv[++i];
@@ -61,6 +67,8 @@ Options parse(int argc, char** argv) {
       options.steps = std::max(1, std::atoi(value.c_str()));
     else if (word == "--trace-steps")
       options.trace_steps = std::max(1, std::atoi(value.c_str()));
+    else if (word == "--device-steps")
+      options.engine.device_steps = std::max(1, std::atoi(value.c_str()));
     else if (word == "--json")
       options.json = value;
     else
@@ -82,7 +90,8 @@ std::vector<uint16_t> numbers_for(const Options& options) {
 
 void time_all(const Options& options, std::span<const uint16_t> numbers, GpuReport& report) {
   for (const EngineCase& c : options.cases) {
-    report.cases.push_back({c, time_case(c, numbers, report.limits, options.steps), {}});
+    report.cases.push_back(
+        {c, time_case(c, options.engine, numbers, report.limits, options.steps), {}});
     const CaseTimes& times = report.cases.back().times;
     std::fprintf(stderr, "%s: loaded in %.1f s, %.3f ms\n", c.name().c_str(), times.load_s,
                  times.ms);
@@ -103,7 +112,7 @@ void trace_all(const Options& options, std::span<const uint16_t> numbers, GpuRep
   const auto trace = CuptiTrace::open(&report.no_trace);
   if (trace == nullptr) return;
   for (CaseResult& r : report.cases) {
-    r.trace = trace_case(r.c, numbers, *trace, options.trace_steps);
+    r.trace = trace_case(r.c, options.engine, numbers, *trace, options.trace_steps);
     std::fprintf(stderr, "%s: traced, %.3f ms busy\n", r.c.name().c_str(), r.trace->busy_ms);
   }
 }

@@ -28,18 +28,21 @@ constexpr int32_t kMask = 999;
 // Fills a quarter of a block's masks in each forward.
 class NullBackend : public Backend {
  public:
-  StepResult execute(const wire::StepPlan& plan) override {
+  StepResult begin(const wire::StepPlan& plan, int /*ahead*/) override {
     const auto start = Clock::now();
     const size_t count = plan.requests()->size() / sizeof(RequestRow);
     windows_.resize(count);
+    rows_.resize(count);
     for (size_t i = 0; i < count; ++i) run(plan, i);
     StepResult result;
+    result.requests = rows_;
     result.windows = windows_;
     result.tokens = tokens_;
     result.window_stride = stride_;
     seconds += std::chrono::duration<double>(Clock::now() - start).count();
     return result;
   }
+  StepResult next(bool /*more*/) override { return {}; }  // never asked for
   MemoryPlan memory() const override { return {}; }
   std::string kernels() const override { return "none"; }
 
@@ -47,7 +50,7 @@ class NullBackend : public Backend {
 
  private:
   void run(const wire::StepPlan& plan, size_t i) {
-    RequestRow row;
+    RequestRow& row = rows_[i];
     std::memcpy(&row, plan.requests()->Data() + i * sizeof row, sizeof row);
     stride_ = static_cast<size_t>(row.blocks.buffer_blocks * row.blocks.block_size);
     tokens_.resize(std::max(tokens_.size(), (i + 1) * stride_));
@@ -64,6 +67,7 @@ class NullBackend : public Backend {
     decide::multi_block_step(row.blocks, windows_[i], tokens, picks_.data(), row.stored_blocks);
   }
 
+  std::vector<RequestRow> rows_;
   std::vector<decide::Window> windows_;
   std::vector<int32_t> tokens_;
   std::vector<decide::Pick> picks_;

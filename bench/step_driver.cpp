@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "decide/chain.h"
 #include "engine/request_record.h"
 
 namespace diffulex_bench {
@@ -23,6 +24,7 @@ int64_t keys_of(int64_t first, int64_t rows, int64_t block) {
 
 void count(const Schedule& schedule, StepWork& work) {
   for (const ScheduledRequest& s : schedule.rows) {
+    if (s.request == nullptr) continue;
     work.rows += s.rows;
     work.head_rows += s.window_offset < 0 ? 0 : s.request->head_rows();
     work.keys += keys_of(s.request->cached, s.rows, s.request->block_size());
@@ -60,15 +62,41 @@ void StepDriver::add(int prompt_tokens) {
   scheduler_->add(std::move(request));
 }
 
+// As Engine::steps_ahead.
+int StepDriver::steps_ahead(const Schedule& schedule) {
+  const int most = shape_.device_steps - 1;
+  int32_t rows = 0, heads = 0, later = 0;
+  for (const ScheduledRequest& s : schedule.rows) {
+    rows += s.rows;
+    heads += s.request->head_rows();
+    later += decide::blocks_bound(s.request->spec.blocks, s.request->window, most) *
+             s.request->block_size();
+  }
+  if (most == 0 || !backend_.worth_following(rows, heads, later)) return 0;
+  return scheduler_->reserve_ahead(most);
+}
+
 // Everything that is timed, and nothing else but counting.
 bool StepDriver::drive(StepWork& work) {
-  const Schedule& schedule = scheduler_->schedule();
-  if (schedule.rows.empty()) return false;
-  count(schedule, work);
-  runner_->run(steps_++, schedule);
-  for (const ScheduledRequest& s : schedule.rows)
+  const bool follows = ahead_ > 0;
+  if (follows && !scheduler_->follow()) {
+    runner_->drain();
+    ahead_ = 0;
+    return false;
+  }
+  if (!follows) schedule_ = &scheduler_->schedule();
+  if (schedule_->rows.empty()) return false;
+  count(*schedule_, work);
+  if (follows) {
+    runner_->next(*schedule_, --ahead_ > 0);
+  } else {
+    ahead_ = steps_ahead(*schedule_);
+    runner_->run(steps_++, *schedule_, ahead_);
+  }
+  for (const ScheduledRequest& s : schedule_->rows)
     work.revealed += s.window_offset < 0 ? 0 : s.request->window.revealed;
   scheduler_->settle(finished_);
+  if (ahead_ == 0) scheduler_->return_spare_pages();
   return true;
 }
 

@@ -31,7 +31,7 @@ struct DrivenStep {
 class StepDriver {
  public:
   StepDriver(diffulex::Backend& backend, const diffulex::ArchSpec& arch,
-             const diffulex::EngineShape& shape);
+             const diffulex::EngineShape& shape);  // shape.device_steps: as an engine has it
 
   void add(int prompt_tokens);
   // work.rows 0: nothing was left to do.
@@ -39,6 +39,7 @@ class StepDriver {
 
  private:
   bool drive(StepWork& work);
+  int steps_ahead(const diffulex::Schedule& schedule);
 
   const diffulex::ArchSpec& arch_;
   const diffulex::EngineShape shape_;
@@ -48,6 +49,8 @@ class StepDriver {
   std::unique_ptr<diffulex::Scheduler> scheduler_;
   std::unique_ptr<diffulex::ModelRunner> runner_;
   std::vector<std::unique_ptr<diffulex::Request>> finished_;
+  const diffulex::Schedule* schedule_ = nullptr;
+  int ahead_ = 0;  // steps that follow the last one without another plan
   uint64_t steps_ = 0, last_id_ = 0;
 };
 

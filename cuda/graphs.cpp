@@ -12,17 +12,21 @@ constexpr size_t kMostShapes = 256;  // more than steady work has; beyond it all
 Graphs::~Graphs() { clear(); }
 
 void Graphs::clear() {
-  for (auto& [shape, entry] : entries_)
+  for (auto& [key, entry] : entries_)
     if (entry.graph != nullptr) (void)cudaGraphExecDestroy(entry.graph);
   entries_.clear();
 }
 
-void Graphs::run(const StepShape& shape, cudaStream_t stream, const std::function<void()>& launch) {
-  const auto found = entries_.find(shape);
+void Graphs::run(const StepShape& shape, bool chained, cudaStream_t stream,
+                 const std::function<void()>& launch) {
+  const auto found = entries_.find({shape, chained});
   if (found == entries_.end()) {
-    if (entries_.size() >= kMostShapes) clear();
+    if (entries_.size() >= kMostShapes) {
+      check(cudaStreamSynchronize(stream), "a step");  // none of them is under way
+      clear();
+    }
     launch();
-    entries_.emplace(shape, Entry{});
+    entries_.emplace(std::pair(shape, chained), Entry{});
     return;
   }
   Entry& entry = found->second;

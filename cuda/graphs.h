@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <utility>
 
 #include "cuda/kernels/step.h"
 
@@ -19,8 +20,10 @@ class Graphs {
   Graphs(const Graphs&) = delete;
   Graphs& operator=(const Graphs&) = delete;
 
-  // Runs `launch`, which puts a step of this shape on the stream, or its recording.
-  void run(const StepShape& shape, cudaStream_t stream, const std::function<void()>& launch);
+  // Runs `launch`, which puts a step of this shape on the stream, or its recording. chained: one
+  // that the device makes out of the step before.
+  void run(const StepShape& shape, bool chained, cudaStream_t stream,
+           const std::function<void()>& launch);
   // What was recorded is void: memory has moved.
   void clear();
 
@@ -30,7 +33,7 @@ class Graphs {
   };
   static cudaGraphExec_t record(cudaStream_t stream, const std::function<void()>& launch);
 
-  std::map<StepShape, Entry> entries_;
+  std::map<std::pair<StepShape, bool>, Entry> entries_;  // by shape and `chained`
 };
 
 }  // namespace diffulex::cuda

@@ -3,22 +3,42 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/rounding.h"
+
 namespace diffulex::cuda {
 namespace {
 
 constexpr size_t kAlignment = 16;
 
-// Small numbers to a power of two, larger ones to an eighth of the power of two below.
-int32_t rounded(size_t n, int64_t limit) {
-  size_t step = 8;
-  while (step * 16 <= n) step *= 2;
-  if (n <= 64) {
-    step = 1;
-    while (step < n) step *= 2;
-    return static_cast<int32_t>(std::min<int64_t>(n == 0 ? 0 : static_cast<int64_t>(step), limit));
+// The sizes of a step before they are rounded.
+struct Sizes {
+  int64_t rows, heads, carries, items;
+  int64_t keys;  // of the request that has most
+};
+
+Sizes sizes_of(const Step& step) {
+  Sizes sizes{static_cast<int64_t>(step.tokens.size()), static_cast<int64_t>(step.head.size()),
+              static_cast<int64_t>(step.carried.size()), static_cast<int64_t>(step.items.size()),
+              1};
+  for (const RequestRow& row : step.requests)
+    sizes.keys = std::max<int64_t>(sizes.keys, int64_t{row.context_len} + row.token_count);
+  return sizes;
+}
+
+// Of steps behind this one, at most: whatever their windows will have become.
+Sizes sizes_ahead(const Step& step, int32_t item_rows, int ahead) {
+  Sizes sizes{0, 0, 0, 0, 1};
+  for (const RequestRow& row : step.requests) {
+    const int64_t b = row.blocks.block_size;
+    const int64_t rows = decide::blocks_bound(row.blocks, row.window, ahead) * b;
+    sizes.rows += rows;
+    sizes.items += (rows + item_rows - 1) / item_rows;
+    sizes.carries += row.blocks.shift;
+    const int64_t end = row.window.left + (row.window.valid + int64_t{ahead}) * b;
+    sizes.keys = std::max(sizes.keys, std::min(end, (row.window.limit + b - 1) / b * b));
   }
-  return static_cast<int32_t>(
-      std::min<int64_t>(static_cast<int64_t>((n + step - 1) / step * step), limit));
+  sizes.heads = sizes.rows;
+  return sizes;
 }
 
 // Where each array of a step begins, in bytes.
@@ -52,22 +72,22 @@ void copy(std::byte* to, std::span<const T> from) {
 
 }  // namespace
 
-StepShape shape_of(const Step& step, const BackendConfig& config, int32_t max_items) {
+StepShape shape_of(const Step& step, const BackendConfig& config, int32_t item_rows,
+                   int32_t max_items, int ahead) {
+  const Sizes sizes = ahead > 0 ? sizes_ahead(step, item_rows, ahead) : sizes_of(step);
   StepShape shape;
-  shape.requests = rounded(step.requests.size(), config.max_requests);
-  shape.rows = rounded(step.tokens.size(), config.max_tokens);
-  shape.heads = rounded(step.head.size(), config.max_head_rows);
-  shape.carries = rounded(step.carried.size(), config.max_requests);
-  shape.items = rounded(step.items.size(), max_items);
-  shape.pages = rounded(std::max<size_t>(step.pages.size(), 1),
-                        int64_t{config.max_requests} * config.max_pages_per_request);
-  const auto greedy = [](const HeadRow& row) { return row.sampler.temperature <= 0; };
-  shape.greedy =
-      step.adjustments().empty() && std::all_of(step.head.begin(), step.head.end(), greedy);
-  size_t keys = 1;
-  for (const RequestRow& row : step.requests)
-    keys = std::max(keys, static_cast<size_t>(row.context_len) + row.token_count);
-  while (size_t(shape.max_keys) < keys)
+  // Of all requests, whether they are sampled in this step or in one that follows it.
+  shape.greedy = std::all_of(step.requests.begin(), step.requests.end(), [](const RequestRow& row) {
+    return row.sampler.temperature <= 0 && row.adjust_count == 0;
+  });
+  shape.requests = rounded_size(static_cast<int64_t>(step.requests.size()), config.max_requests);
+  shape.rows = rounded_size(sizes.rows, config.max_tokens);
+  shape.heads = rounded_size(sizes.heads, config.max_head_rows);
+  shape.carries = rounded_size(sizes.carries, config.max_requests);
+  shape.items = rounded_size(sizes.items, max_items);
+  shape.pages = rounded_size(std::max<int64_t>(static_cast<int64_t>(step.pages.size()), 1),
+                             int64_t{config.max_requests} * config.max_pages_per_request);
+  while (shape.max_keys < sizes.keys)
     shape.max_keys = shape.max_keys == 0 ? 1024 : shape.max_keys * 2;
   return shape;
 }

@@ -9,9 +9,11 @@
 
 namespace diffulex::cuda {
 
-// The shape of a step: its sizes, rounded up to few values, so that steps that differ little share
-// launches. Within the limits of config; max_items: of any step.
-StepShape shape_of(const Step& step, const BackendConfig& config, int32_t max_items);
+// The shape of a step and of up to `ahead` steps behind it: its sizes, rounded up to few values, so
+// that steps that differ little share launches. Within the limits of config; item_rows: of an
+// attention item, max_items: of any step.
+StepShape shape_of(const Step& step, const BackendConfig& config, int32_t item_rows,
+                   int32_t max_items, int ahead);
 
 // Thread class: the backend's owner thread. Buffers are sized once, for the largest step; lists of
 // logit adjustments, which nobody can foresee, may make them grow.

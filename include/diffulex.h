@@ -372,10 +372,11 @@ typedef struct diffulex_request_params {
                          0 = no limit */
   uint32_t max_repetition_run; /* so many equal output tokens in a row end the request, 2 and more;
                                   0 = no limit */
-  int32_t priority;     /* higher is served earlier, -1000..1000: one level is a head start of 256
-                           requests, so a request of lower priority waits longer but never for ever */
-  uint32_t deadline_ms; /* milliseconds after the submission, checked before each step; 0 = none */
-  uint64_t user_tag;    /* returned in events and infos */
+  int32_t priority;       /* higher is served earlier, -1000..1000: one level is a head start of 256
+                             requests, so a request of lower priority waits longer but never for ever */
+  uint32_t deadline_ms;   /* milliseconds after the submission, checked before each step, or each
+                             schedule where device_steps is above 1; 0 = none */
+  uint64_t user_tag;      /* returned in events and infos */
   const char* cache_salt; /* requests share cached prefixes only with equal salts; NULL = "" */
   const diffulex_token* stop_tokens; /* end the output when committed, beside the model's own */
   size_t stop_token_count;
@@ -502,7 +503,7 @@ typedef struct diffulex_step_stats {
   uint64_t step;
   uint64_t start_ns;
   uint64_t duration_ns;
-  uint64_t forward_ns; /* of it in the backend */
+  uint64_t forward_ns; /* of it in the backend, or waiting for it */
   uint32_t requests;
   uint32_t rows;           /* tokens of the forward */
   uint32_t prefill_tokens; /* of them below a window */
@@ -646,11 +647,13 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_get_info(const diffu
 /* The engine's tokenizer, borrowed: it lives as long as the engine; retain it to keep it longer.
  * NULL when the model directory has none. @thread A */
 DIFFULEX_API const diffulex_tokenizer* diffulex_engine_tokenizer(const diffulex_engine* engine);
-/* Manual mode: schedules, runs one forward, samples and publishes the result. DIFFULEX_S_IDLE when
- * no request can run. Errors: INVALID_STATE (thread mode, or another thread is in this function);
- * HOST_MEMORY, DEVICE_MEMORY: nothing has changed, the same step may be tried again; INTERNAL: the
- * requests that took part have ended with DIFFULEX_FINISH_ERROR, the others go on; DEVICE_FAULT:
- * every request has ended and only reads work from now on. @thread O */
+/* Manual mode: schedules, runs one forward, samples and publishes the result; with the engine
+ * option device_steps above 1, so many of them while all requests decode and nothing comes up: a
+ * submission, an abort, a deadline or the end of a request is seen to within two steps.
+ * DIFFULEX_S_IDLE when no request can run. Errors: INVALID_STATE (thread mode, or another thread is
+ * in this function); HOST_MEMORY, DEVICE_MEMORY: the step at hand has changed nothing and may be
+ * tried again; INTERNAL: the requests that took part have ended with DIFFULEX_FINISH_ERROR, the
+ * others go on; DEVICE_FAULT: every request has ended and only reads work from now on. @thread O */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_step(diffulex_engine* engine,
                                                                  diffulex_error** error);
 /* Thread mode: starts the stepping thread. Errors: INVALID_STATE (manual mode, already started).

@@ -296,7 +296,7 @@ __global__ void decide_step_kernel(StepView step, const decide::Pick* picks, int
   if (lane == 0) {
     if (ran)
       decide::multi_block_step(request.blocks, request.window, work, chosen, request.stored_blocks);
-    else
+    else if (request.token_count > 0)  // not that of a parked request
       ++request.window.forwards;
   }
   __syncwarp();

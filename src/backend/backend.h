@@ -1,6 +1,6 @@
 // What an engine asks of a device. A backend owns the weights, the KV pages and the resident page
-// tables; it executes one plan at a time and decides nothing by itself: after the forward it calls
-// the functions of src/decide.
+// tables; it executes one plan at a time and decides nothing by itself: after the forward, and for
+// steps that it runs behind one another, it calls the functions of src/decide.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +44,7 @@ struct MemoryPlan {  // bytes
 // cancel the load.
 using LoadProgress = std::function<bool(uint64_t done, uint64_t total, const std::string& item)>;
 
-// Thread class: one owner thread calls execute(); info() and kernels() from any thread.
+// Thread class: one owner thread calls execute(), begin() and next(); the others from any thread.
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -53,7 +53,23 @@ class Backend {
 
   // Runs the plan and returns its result. Throws Error(DIFFULEX_E_DEVICE_FAULT) when the device is
   // lost. Allocates nothing once a step of the same shape has run.
-  virtual StepResult execute(const wire::StepPlan& plan) = 0;
+  StepResult execute(const wire::StepPlan& plan) { return begin(plan, 0); }
+
+  // execute() for a plan that up to `ahead` steps may follow without another one: each is what
+  // diffulex::follow makes of the step before. With ahead > 0 the first of them is asked for, and
+  // the backend may run it while the caller reads the result: next() has to be called for it. Every
+  // request of such a plan decodes: its rows begin with its window, it has pages for what all the
+  // steps may store (decide::stored_bound), and no logit adjustments or truncating sampler.
+  virtual StepResult begin(const wire::StepPlan& plan, int ahead) = 0;
+  // The result of the step that was asked for. more: another one is asked for behind it. When it
+  // throws, that step has not happened and none is asked for any more.
+  virtual StepResult next(bool more) = 0;
+  // Whether steps should follow one another that have `rows` rows, `heads` of them read by the
+  // sampler, now, and up to `most` of both later: a backend whose launches have fixed sizes would
+  // compute the difference in vain.
+  virtual bool worth_following(int32_t /*rows*/, int32_t /*heads*/, int32_t /*most*/) const {
+    return true;
+  }
 
   virtual MemoryPlan memory() const = 0;    // what is allocated
   virtual std::string kernels() const = 0;  // e.g. "cpu avx3 oneDNN 2.6.3 bf16"

@@ -49,13 +49,14 @@ struct AttentionItem {
 // shift): the row before the request's first one, which an earlier forward carried over.
 inline constexpr int32_t kCarriedRow = -1;
 
-// What a step did. Spans point into buffers of the backend and stay valid until its next execute().
+// What a step did. Spans point into buffers of the backend and stay valid until its next call.
 struct StepResult {
+  std::span<const RequestRow> requests;     // as the step ran
   std::span<const decide::Window> windows;  // [requests], state after the step
   std::span<const int32_t>
       tokens;  // [requests * window_stride]: the window's tokens after the step, masks included
   size_t window_stride = 0;             // buffer_blocks * block_size of the engine
-  std::span<const decide::Pick> picks;  // [head_rows], what the sampler saw
+  std::span<const decide::Pick> picks;  // [head_rows], what the sampler saw; RequestRow::head_begin
 };
 
 }  // namespace diffulex

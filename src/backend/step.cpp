@@ -51,13 +51,16 @@ Step::Step(const ArchSpec& arch, const BackendConfig& config, int32_t item_rows)
   tables_.assign(requests_size * static_cast<size_t>(config.max_pages_per_request), -1);
   carried_at_.assign(requests_size, -1);
   carried.reserve(requests_size);
+  own_tokens_.resize(rows);
+  own_head_rows_.resize(static_cast<size_t>(config.max_head_rows));
 }
 
 uint64_t Step::bytes() const {
   return rows_.size() * sizeof(RequestRow) + row_request.capacity() * sizeof(int32_t) +
          items.capacity() * sizeof(AttentionItem) + head.capacity() * sizeof(HeadRow) +
          head_source.capacity() * sizeof(int32_t) +
-         (tables_.size() + carried_at_.size()) * sizeof(int32_t) +
+         (tables_.size() + carried_at_.size() + own_tokens_.size() + own_head_rows_.size()) *
+             sizeof(int32_t) +
          carried.capacity() * sizeof(CarriedRow) +
          adjustments_.capacity() * sizeof(decide::LogitAdjust);
 }
@@ -90,6 +93,42 @@ void Step::load(const wire::StepPlan& plan) {
   require(next_token == tokens.size(), "rows without a request");
   require(next_head == head_rows.size(), "head rows without a request");
 
+  for (const RequestRow& row : requests) {
+    int32_t* const table =
+        tables_.data() + size_t{row.slot} * static_cast<size_t>(config_.max_pages_per_request);
+    std::copy_n(pages.begin() + row.page_begin, row.page_count, table + row.table_offset);
+  }
+  spell_out();
+}
+
+void Step::follow(std::span<const decide::Window> windows, std::span<const int32_t> window_tokens) {
+  const size_t stride = static_cast<size_t>(config_.window_stride);
+  uint32_t next_token = 0, next_head = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    RequestRow& row = rows_[i];
+    require(row.window_offset <= 0 && row.adjust_count == 0, "a step that nothing can follow");
+    row.window = windows[i];
+    diffulex::follow(row);
+    row.first_token = next_token;
+    row.head_begin = next_head;
+    const int32_t* const window = window_tokens.data() + i * stride;
+    require(row.token_count <= own_tokens_.size() - next_token &&
+                row.head_count <= own_head_rows_.size() - next_head,
+            "more rows than a step has");
+    std::copy_n(window, row.token_count, own_tokens_.data() + next_token);
+    const int32_t heads = write_head_rows(row, window, own_head_rows_.data() + next_head);
+    require(static_cast<uint32_t>(heads) == row.head_count, "masks that were not counted");
+    next_token += row.token_count;
+    next_head += row.head_count;
+  }
+  tokens = std::span(own_tokens_).first(next_token);
+  head_rows = std::span(own_head_rows_).first(next_head);
+  pages = {};
+  spell_out();
+}
+
+// Fills what is derived from the requests.
+void Step::spell_out() {
   row_request.clear();
   items.clear();
   head.clear();
@@ -97,9 +136,6 @@ void Step::load(const wire::StepPlan& plan) {
   carried.clear();
   for (size_t i = 0; i < requests.size(); ++i) {
     const RequestRow& row = requests[i];
-    int32_t* const table =
-        tables_.data() + size_t{row.slot} * static_cast<size_t>(config_.max_pages_per_request);
-    std::copy_n(pages.begin() + row.page_begin, row.page_count, table + row.table_offset);
     if (row.carry_row >= 0)
       carried.push_back({static_cast<int32_t>(row.first_token) + row.carry_row,
                          static_cast<int32_t>(row.slot), row.context_len + row.carry_row});

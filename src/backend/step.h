@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/chain.h"
 
 namespace diffulex {
 
@@ -36,6 +37,10 @@ class Step {
   // Throws Error(DIFFULEX_E_INTERNAL) when the plan is not sound; nothing of it is applied then.
   void load(const wire::StepPlan& plan);
 
+  // Turns the step into the one behind it, whatever the windows and tokens of this one's result
+  // say.
+  void follow(std::span<const decide::Window> windows, std::span<const int32_t> window_tokens);
+
   int64_t max_positions() const { return max_positions_; }
   uint64_t bytes() const;
 
@@ -65,6 +70,7 @@ class Step {
   void check_window(const RequestRow& row) const;
   void check_heads(const RequestRow& row, uint64_t next_head) const;
   void check_adjustments(const RequestRow& row) const;
+  void spell_out();
   void add_heads(const RequestRow& row);
 
   const BackendConfig config_;
@@ -75,6 +81,8 @@ class Step {
   std::vector<int32_t> tables_;      // [max_requests, max_pages_per_request], -1: not mapped
   std::vector<int32_t> carried_at_;  // [max_requests], position of the row that is kept, -1: none
   std::vector<decide::LogitAdjust> adjustments_;  // of all requests
+  std::vector<int32_t> own_tokens_;               // of a step that no plan describes
+  std::vector<int32_t> own_head_rows_;            // likewise
 };
 
 }  // namespace diffulex

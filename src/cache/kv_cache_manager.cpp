@@ -55,6 +55,14 @@ bool KvCacheManager::grow(PageTable& table, int32_t positions) {
   return true;
 }
 
+void KvCacheManager::shrink(PageTable& table, int32_t positions) {
+  const auto kept = static_cast<size_t>(std::max(pages_for(positions), table.published));
+  while (table.pages.size() > kept) {
+    pool_.put_back(table.pages.back());
+    table.pages.pop_back();
+  }
+}
+
 void KvCacheManager::publish(PageTable& table, std::span<const int32_t> tokens,
                              int32_t stored_end) {
   if (!prefix_caching_ || !table.cacheable) return;

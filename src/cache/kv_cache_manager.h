@@ -50,6 +50,9 @@ class KvCacheManager {
   int32_t missing(const PageTable& table, int32_t positions) const;
   // Adds what is missing; false, with nothing taken, when too few pages are free.
   virtual bool grow(PageTable& table, int32_t positions);
+  // Gives back pages behind those of positions [0, positions). They are the first to be taken
+  // again.
+  void shrink(PageTable& table, int32_t positions);
   // Positions [0, stored_end) hold final keys and values: makes their complete pages findable, each
   // once.
   virtual void publish(PageTable& table, std::span<const int32_t> tokens, int32_t stored_end);

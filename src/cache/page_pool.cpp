@@ -29,15 +29,21 @@ void PagePool::add_reference(PageId page) {
   ++nodes_[page].references;
 }
 
-void PagePool::release(PageId page) {
-  Node& node = nodes_[page];
-  if (--node.references != 0) return;
-  const int32_t head = size(), tail = nodes_[head].previous;
-  node.previous = tail;
-  node.next = head;
-  nodes_[tail].next = page;
-  nodes_[head].previous = page;
+void PagePool::link(PageId page, int32_t before) {
+  const int32_t previous = nodes_[before].previous;
+  nodes_[page].previous = previous;
+  nodes_[page].next = before;
+  nodes_[previous].next = page;
+  nodes_[before].previous = page;
   ++free_count_;
+}
+
+void PagePool::release(PageId page) {
+  if (--nodes_[page].references == 0) link(page, size());
+}
+
+void PagePool::put_back(PageId page) {
+  if (--nodes_[page].references == 0) link(page, nodes_[size()].next);
 }
 
 }  // namespace diffulex

@@ -25,6 +25,8 @@ class PagePool {
   void add_reference(PageId page);
   // One reference less; at zero the page joins the tail of the free list, its content intact.
   void release(PageId page);
+  // The same for a page that was taken and not used: it joins the head of the free list.
+  void put_back(PageId page);
 
  private:
   struct Node {
@@ -33,6 +35,7 @@ class PagePool {
     int32_t next = 0;
   };
   void unlink(PageId page);
+  void link(PageId page, int32_t before);
 
   std::vector<Node> nodes_;  // [size()] is the free list's head
   int32_t free_count_ = 0;

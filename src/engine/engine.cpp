@@ -98,7 +98,6 @@ void Engine::load(const ProgressFn& progress) {
   runner_ = config_.strategy->make_runner(*backend_);
   finished_.reserve(static_cast<size_t>(config_.shape.max_requests));
   windows_before_.reserve(static_cast<size_t>(config_.shape.max_requests));
-  head_rows_.reserve(static_cast<size_t>(config_.shape.max_requests));
   publisher_.publish_engine(*scheduler_, *cache_, diffulex_step_stats{});
   report(progress, progress_of(DIFFULEX_LOAD_WARMUP, 1, 1, kernels_.c_str(), 1));
   log_.write(DIFFULEX_LOG_INFO, "engine", "loaded " + config_.model_dir + " on " + kernels_);

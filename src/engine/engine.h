@@ -44,7 +44,8 @@ class Engine {
   }  // null: the model has none
   const Log& log() const { return log_; }
 
-  // Owner thread. One step; false when no request could run.
+  // Owner thread. One step, and those that the device runs behind it without a new schedule; false
+  // when no request could run.
   bool step();
   void start();
   void stop(bool drain);
@@ -83,9 +84,14 @@ class Engine {
   }
   const Schedule& make_schedule();
   bool run_step();
+  int steps_ahead(const Schedule& schedule);
+  void follow_steps(const Schedule& schedule, int ahead);
+  void finish_step(const Schedule& schedule, const StepResult& result, bool asked,
+                   diffulex_step_stats& stats);
+  bool may_go_on();
   void note_schedule(const Schedule& schedule, diffulex_step_stats& stats);
   void publish(const Schedule& schedule, const StepResult& result, diffulex_step_stats& stats);
-  void settle();
+  void settle(bool asked);
   void publish_engine(diffulex_step_stats& stats);
   void look_for_stop_strings(Request& request) noexcept;
   void fail_step(diffulex_status status, const char* message) noexcept;
@@ -110,7 +116,6 @@ class Engine {
   std::vector<std::unique_ptr<Request>> taken_;
   std::vector<std::unique_ptr<Request>> finished_;
   std::vector<decide::Window> windows_before_;  // [rows of the schedule]
-  std::vector<int32_t> head_rows_;              // likewise
   uint64_t step_number_ = 0;
   int failures_in_a_row_ = 0;  // steps of the engine's own thread that ran out of memory
 

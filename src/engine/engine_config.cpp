@@ -50,6 +50,11 @@ constexpr OptionSpec kEngineOptions[] = {
      "memory of the KV cache, bytes; default: four sequences of max_model_len, at most a quarter "
      "of the free memory",
      1, 9e15},
+    {"device_steps", OptionType::kInt, "1", "1..64",
+     "steps that the device may run in a row, while all that runs decodes, before the host "
+     "schedules "
+     "again; outputs do not depend on it",
+     1, 64},
     {"step_log_capacity", OptionType::kInt, "256", "1..1000000",
      "steps that diffulex_engine_read_steps remembers", 1, 1000000},
     {"cuda_graphs", OptionType::kBool, "true", "true, false",
@@ -136,6 +141,7 @@ void resolve_batch(const OptionValues& options, EngineShape& shape) {
   shape.max_requests = static_cast<int32_t>(requests);
   shape.max_batched_tokens = static_cast<int32_t>(rows);
   shape.max_queue = static_cast<int32_t>(options.integer("max_queue"));
+  shape.device_steps = static_cast<int32_t>(options.integer("device_steps"));
 }
 
 void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_dtype,

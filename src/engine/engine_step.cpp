@@ -152,26 +152,77 @@ bool Engine::run_step() {
     return stuck || !schedule.preempted.empty();
   }
   note_schedule(schedule, stats);
+  const int ahead = steps_ahead(schedule);
   const uint64_t forward_start = monotonic_ns();
-  const StepResult result = runner_->run(step_number_, schedule);
+  const StepResult result = runner_->run(step_number_, schedule, ahead);
   stats.forward_ns = monotonic_ns() - forward_start;
+  finish_step(schedule, result, ahead > 0, stats);
+  follow_steps(schedule, ahead);
+  return true;
+}
+
+// How many steps the device may run behind this one; their pages are reserved.
+int Engine::steps_ahead(const Schedule& schedule) {
+  const int most = config_.shape.device_steps - 1;
+  if (most == 0) return 0;
+  int32_t rows = 0, heads = 0, later = 0;
+  for (const ScheduledRequest& s : schedule.rows) {
+    const Request& r = *s.request;
+    rows += s.rows;
+    heads += r.head_rows();
+    later += decide::blocks_bound(r.spec.blocks, r.window, most) * r.block_size();
+  }
+  if (!backend_->worth_following(rows, heads, later)) return 0;
+  const std::lock_guard lock(cache_mutex_);
+  return scheduler_->reserve_ahead(most);
+}
+
+// One step is always asked for ahead of the one that is waited for, so that the device does not
+// wait for the host. A step that was asked for is done, whatever has come up in the meantime: what
+// has ended is not in its schedule any more, and nobody takes its pages or its place before.
+void Engine::follow_steps(const Schedule& schedule, int ahead) {
+  for (bool asked = ahead > 0; asked;) {
+    diffulex_step_stats stats{};
+    stats.step = step_number_;
+    stats.start_ns = monotonic_ns();
+    if (!scheduler_->follow()) {
+      runner_->drain();
+      break;
+    }
+    note_schedule(schedule, stats);
+    asked = --ahead > 0 && may_go_on();
+    const uint64_t forward_start = monotonic_ns();
+    const StepResult result = runner_->next(schedule, asked);
+    stats.forward_ns = monotonic_ns() - forward_start;
+    finish_step(schedule, result, asked, stats);
+  }
+}
+
+// Nothing has come up that the host must see to before the step behind the next one.
+bool Engine::may_go_on() {
+  if (!finished_.empty() || scheduler_->late(monotonic_ns())) return false;
+  const std::lock_guard lock(inbox_mutex_);
+  return inbox_.empty() && aborts_ == nullptr && thread_state_ != Thread::kStopping;
+}
+
+// asked: another step follows.
+void Engine::finish_step(const Schedule& schedule, const StepResult& result, bool asked,
+                         diffulex_step_stats& stats) {
   publish(schedule, result, stats);
-  settle();
+  settle(asked);
   stats.duration_ns = monotonic_ns() - stats.start_ns;
   publish_engine(stats);
   step_log_.add(stats);
   ++step_number_;
-  return true;
 }
 
 // What the step is about to do, before the requests change.
 void Engine::note_schedule(const Schedule& schedule, diffulex_step_stats& stats) {
   windows_before_.clear();
-  head_rows_.clear();
-  stats.requests = static_cast<uint32_t>(schedule.rows.size());
   for (const ScheduledRequest& s : schedule.rows) {
-    windows_before_.push_back(s.request->window);
-    head_rows_.push_back(s.window_offset < 0 ? 0 : s.request->head_rows());
+    windows_before_.push_back(s.request != nullptr ? s.request->window : decide::Window{});
+    if (s.request == nullptr) continue;
+    ++stats.requests;
     stats.rows += static_cast<uint32_t>(s.rows);
     stats.prefill_tokens += static_cast<uint32_t>(s.window_offset < 0 ? s.rows : s.window_offset);
     for (int i = 0; s.window_offset >= 0 && i < s.request->window.valid; ++i)
@@ -181,26 +232,27 @@ void Engine::note_schedule(const Schedule& schedule, diffulex_step_stats& stats)
 
 void Engine::publish(const Schedule& schedule, const StepResult& result,
                      diffulex_step_stats& stats) {
-  size_t pick = 0;
   const uint64_t committed = publisher_.stats().committed_tokens;
   for (size_t i = 0; i < schedule.rows.size(); ++i) {
+    if (schedule.rows[i].request == nullptr) continue;
     Request& request = *schedule.rows[i].request;
+    const RequestRow& row = result.requests[i];
     look_for_stop_strings(request);
-    const auto count = static_cast<size_t>(head_rows_[i]);
-    publisher_.publish_step(request, windows_before_[i], result.picks.subspan(pick, count),
-                            step_number_);
+    publisher_.publish_step(request, windows_before_[i],
+                            result.picks.subspan(row.head_begin, row.head_count), step_number_);
     if (schedule.rows[i].window_offset >= 0)
       stats.revealed_slots += static_cast<uint32_t>(request.window.revealed);
-    pick += count;
   }
   stats.committed_tokens = static_cast<uint32_t>(publisher_.stats().committed_tokens - committed);
 }
 
-void Engine::settle() {
+void Engine::settle(bool asked) {
   finished_.clear();
   {
     const std::lock_guard lock(cache_mutex_);
+    cache_->set_step(step_number_);
     scheduler_->settle(finished_);
+    if (!asked) scheduler_->return_spare_pages();
   }
   for (std::unique_ptr<Request>& request : finished_) end_request(std::move(request));
 }

@@ -3,33 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+#include "backend/chain.h"
+#include "base/error.h"
+
 namespace diffulex {
 namespace {
 
 constexpr size_t kPlanAlignment = 16;  // of every vector in a plan, and of the plan itself
-
-// The rows of one request that the sampler reads, for the masks of its ACTIVE blocks that the
-// output limit leaves in play: the mask's own row, or the one before it where the model shifts.
-int32_t* write_head_rows(const Request& request, int32_t first_token, int32_t window_offset,
-                         int32_t* out) {
-  const int32_t first_row = first_token + window_offset;
-  const decide::Window& w = request.window;
-  const int32_t b = request.block_size();
-  const int32_t* tokens = request.tokens().data() + w.left;
-  const int32_t shift = request.spec.blocks.shift;
-  int32_t* const begin = out;
-  for (int slot = 0; slot < w.valid; ++slot) {
-    const decide::BlockState& block = w.blocks[slot];
-    if (block.status != decide::kActive) continue;
-    const int32_t end = std::min(b, w.limit - (w.left + slot * b));
-    for (int32_t offset = block.editable_start; offset < end; ++offset)
-      if (tokens[slot * b + offset] == request.spec.blocks.mask_token)
-        *out++ = first_row + slot * b + offset - shift;
-  }
-  // The row before the forward's first is not in it.
-  if (out != begin && *begin < first_token) *begin = kCarriedRow;
-  return out;
-}
 
 }  // namespace
 
@@ -39,21 +19,17 @@ ModelRunner::ModelRunner(Backend& backend)
 void ModelRunner::describe(const ScheduledRequest& scheduled, RequestRow& row) const {
   const Request& request = *scheduled.request;
   row.slot = static_cast<uint32_t>(request.slot);
-  row.token_count = static_cast<uint32_t>(scheduled.rows);
   row.context_len = request.cached;
-  row.store_len = scheduled.store_len;
-  row.head_count = scheduled.window_offset < 0 ? 0 : static_cast<uint32_t>(request.head_rows());
   row.table_offset = static_cast<uint32_t>(request.sent_pages);
   row.page_count = static_cast<uint32_t>(request.pages.pages.size()) - row.table_offset;
-  row.window_offset = scheduled.window_offset;
-  row.stored_blocks = scheduled.stored_blocks;
-  row.carry_row = request.spec.blocks.shift != 0 ? scheduled.store_len - 1 : -1;
-  row.adjust_count =
-      row.head_count > 0 ? static_cast<uint32_t>(request.adjustments.list().size()) : 0;
   row.attention = request.attention;
   row.sampler = request.spec.sampler;
   row.blocks = request.spec.blocks;
   row.window = request.window;
+  set_part(row, scheduled.rows, scheduled.store_len, scheduled.window_offset,
+           scheduled.stored_blocks);
+  row.adjust_count =
+      row.head_count > 0 ? static_cast<uint32_t>(request.adjustments.list().size()) : 0;
 }
 
 const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule) {
@@ -107,8 +83,7 @@ const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule
     describe(s, row);
     const Request& request = *s.request;
     token = std::copy_n(request.tokens().data() + request.cached, s.rows, token);
-    if (s.window_offset >= 0)
-      head = write_head_rows(request, static_cast<int32_t>(row.first_token), s.window_offset, head);
+    head += write_head_rows(row, request.tokens().data() + request.window.left, head);
     if (row.adjust_count > 0)
       std::memcpy(adjust + adjusted * sizeof(decide::LogitAdjust),
                   request.adjustments.list().data(),
@@ -121,10 +96,26 @@ const wire::StepPlan& ModelRunner::build(uint64_t step, const Schedule& schedule
   return *plan;
 }
 
-StepResult ModelRunner::run(uint64_t step, const Schedule& schedule) {
-  const StepResult result = backend_.execute(build(step, schedule));
+StepResult ModelRunner::run(uint64_t step, const Schedule& schedule, int ahead) {
+  const StepResult result = backend_.begin(build(step, schedule), ahead);
+  apply(schedule, result);
+  return result;
+}
+
+StepResult ModelRunner::next(const Schedule& schedule, bool more) {
+  const StepResult result = backend_.next(more);
+  apply(schedule, result);
+  return result;
+}
+
+void ModelRunner::drain() { (void)backend_.next(false); }
+
+void ModelRunner::apply(const Schedule& schedule, const StepResult& result) {
   for (size_t i = 0; i < schedule.rows.size(); ++i) {
     const ScheduledRequest& s = schedule.rows[i];
+    if (s.request == nullptr) continue;
+    if (result.requests[i].token_count != static_cast<uint32_t>(s.rows))
+      throw Error(DIFFULEX_E_INTERNAL, "a step went another way than it was scheduled");
     Request& request = *s.request;
     request.sent_pages = static_cast<int32_t>(request.pages.pages.size());
     request.forwarded_rows += static_cast<uint64_t>(s.rows);
@@ -136,7 +127,6 @@ StepResult ModelRunner::run(uint64_t step, const Schedule& schedule) {
       request.apply(result.windows[i], tokens, s.store_len);
     }
   }
-  return result;
 }
 
 }  // namespace diffulex

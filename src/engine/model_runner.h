@@ -19,8 +19,14 @@ class ModelRunner {
   ModelRunner(const ModelRunner&) = delete;
   ModelRunner& operator=(const ModelRunner&) = delete;
 
-  // One forward for the schedule's rows. The result is valid until the next run.
-  StepResult run(uint64_t step, const Schedule& schedule);
+  // One forward for the schedule's rows. ahead: how many may follow it without another plan; with
+  // any, the first of them is asked for. The result is valid until the next call.
+  StepResult run(uint64_t step, const Schedule& schedule, int ahead = 0);
+  // The result of the forward that was asked for, for what Scheduler::follow made of the schedule.
+  // more: another one is asked for.
+  StepResult next(const Schedule& schedule, bool more);
+  // The same when no request waits for it any more.
+  void drain();
 
  protected:
   // Fills the row of one request; a strategy whose kernels read other facts overrides this.
@@ -28,6 +34,7 @@ class ModelRunner {
 
  private:
   const wire::StepPlan& build(uint64_t step, const Schedule& schedule);
+  static void apply(const Schedule& schedule, const StepResult& result);
 
   Backend& backend_;
   flatbuffers::FlatBufferBuilder builder_;  // keeps its memory from step to step

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "decide/multi_block.h"
+#include "decide/select.h"
 
 namespace diffulex {
 
@@ -39,17 +40,9 @@ Request::Request(uint64_t id_, RequestSpec spec_, std::shared_ptr<RequestRecord>
   tokens_.resize(static_cast<size_t>(window.left) + window_size(), spec.blocks.mask_token);
 }
 
-int32_t Request::to_cache_blocks() const {
-  int32_t n = 0;
-  while (n < window.valid && window.blocks[n].status == decide::kToCache) ++n;
-  return n;
-}
-
-int32_t Request::head_rows() const {
-  int32_t rows = 0;
-  for (int i = 0; i < window.valid; ++i)
-    if (window.blocks[i].status == decide::kActive) rows += window.blocks[i].masks;
-  return rows;
+bool Request::decides_alone() const {
+  return spec.logit_bias.empty() && spec.sampler.repetition_penalty == 1 &&
+         !decide::truncates(spec.sampler);
 }
 
 void Request::apply(const decide::Window& after, std::span<const int32_t> tokens_after,

@@ -9,7 +9,7 @@
 
 #include "backend/plan.h"
 #include "cache/kv_cache_manager.h"
-#include "decide/state.h"
+#include "decide/chain.h"
 #include "engine/logit_adjustments.h"
 
 namespace diffulex {
@@ -84,9 +84,11 @@ class Request {
     return window.prompt_len / block_size() * block_size();
   }
   bool prefilled() const { return cached == window.left; }
-  int32_t window_rows() const { return window.valid * block_size(); }
-  int32_t to_cache_blocks() const;  // leading window blocks that the next forward stores
-  int32_t head_rows() const;        // masks in ACTIVE blocks
+  // Leading window blocks that the next forward stores.
+  int32_t to_cache_blocks() const { return decide::to_cache_blocks(window); }
+  int32_t head_rows() const { return decide::masks_to_fill(window); }
+  // Its steps need nothing of the host: no list of logits to change, no candidates to sort.
+  bool decides_alone() const;
 
   // Brings `adjustments` up to date before a step that reads logits.
   void update_adjustments() {

@@ -36,6 +36,31 @@ int32_t window_room(const Request& request) {
   return blocks * request.block_size();
 }
 
+// Readies the request's window and adds it to its rows.
+void cover_window(ScheduledRequest& row, bool prefix_cached) {
+  Request& request = *row.request;
+  const decide::WindowPart part =
+      decide::enter_forward(request.spec.blocks, request.window, prefix_cached);
+  row.aged = true;
+  row.opened = part.opened;
+  if (part.rows == 0) return;
+  row.window_offset = row.rows;
+  row.stored_blocks = part.stored_blocks;
+  row.store_len += part.stored_blocks * request.block_size();
+  row.rows += part.rows;
+}
+
+// Whether the request's next steps follow from this one: it decodes, and not for the first time
+// (whoever reads a prompt in both directions may do so in that forward).
+bool can_go_on(const ScheduledRequest& row) {
+  return row.window_offset == 0 && row.request->window.forwards > 0 && row.request->decides_alone();
+}
+
+// Positions that the next `steps` steps of a decoding request may store, at most.
+int32_t positions_ahead(const Request& request, int steps) {
+  return decide::stored_bound(request.spec.blocks, request.window, steps);
+}
+
 }  // namespace
 
 Scheduler::Scheduler(const SchedulerLimits& limits, KvCacheManager& cache)
@@ -156,18 +181,8 @@ bool Scheduler::place(Request& request, int32_t& budget) {
   const bool again = whole > 0 && request.window.forwards > 0;
   row.rows = again ? whole : std::min(missing, budget / b * b);
   row.store_len = again ? request.prompt_end() : row.rows;
-  if (!again && row.rows == missing) {
-    if (row.rows + window_room(request) <= budget) {
-      row.aged = true;
-      row.opened = decide::open_block(request.spec.blocks, request.window, missing == 0);
-      if (request.window.valid > 0) {
-        row.window_offset = row.rows;
-        row.stored_blocks = request.to_cache_blocks();
-        row.store_len += row.stored_blocks * b;
-        row.rows += request.window_rows();
-      }
-    }
-  }
+  if (!again && row.rows == missing && row.rows + window_room(request) <= budget)
+    cover_window(row, missing == 0);
   if (row.rows == 0) return false;
   budget -= row.rows;
   schedule_.rows.push_back(row);
@@ -207,6 +222,7 @@ const Schedule& Scheduler::schedule() {
   schedule_.rows.clear();
   schedule_.admitted.clear();
   schedule_.preempted.clear();
+  return_spare_pages();
   int32_t budget = limits_.max_batched_tokens;
   // Decoding first: the budget holds a full window for every running request, so none of them waits
   // for a prompt that can be computed in chunks. For one that cannot, its rows are kept free.
@@ -230,21 +246,64 @@ const Schedule& Scheduler::schedule() {
   return schedule_;
 }
 
+int Scheduler::reserve_ahead(int most) {
+  const bool admits = !waiting_.empty() && !free_slots_.empty();
+  const bool all_run = schedule_.rows.size() == running_.size();
+  if (admits || !all_run || !std::ranges::all_of(schedule_.rows, can_go_on)) return 0;
+  const auto free = cache_.free_pages() - static_cast<int32_t>(running_.size());
+  const auto missing = [this](int steps) {
+    int64_t pages = 0;
+    for (const std::unique_ptr<Request>& r : running_)
+      pages += cache_.missing(r->pages, positions_ahead(*r, steps));
+    return pages;
+  };
+  while (most > 0 && missing(most) > std::max(free, 0)) most /= 2;
+  for (size_t i = 0; most > 0 && i < running_.size(); ++i)
+    cache_.grow(running_[i]->pages, positions_ahead(*running_[i], most));
+  spare_pages_ = most > 0;
+  return most;
+}
+
+void Scheduler::return_spare_pages() {
+  if (!spare_pages_) return;
+  for (const std::unique_ptr<Request>& r : running_) {
+    cache_.shrink(r->pages, r->window.left + r->to_cache_blocks() * r->block_size());
+    r->sent_pages = std::min(r->sent_pages, static_cast<int32_t>(r->pages.pages.size()));
+  }
+  spare_pages_ = false;
+}
+
+bool Scheduler::follow() {
+  schedule_.admitted.clear();
+  schedule_.preempted.clear();
+  bool any = false;
+  for (ScheduledRequest& row : schedule_.rows) {
+    row = ScheduledRequest{row.request};
+    if (row.request == nullptr) continue;
+    cover_window(row, true);
+    any = true;
+  }
+  return any;
+}
+
 void Scheduler::drop_scheduled(std::vector<std::unique_ptr<Request>>& finished) {
-  for (const ScheduledRequest& row : schedule_.rows) finished.push_back(remove(row.request->id));
+  for (const ScheduledRequest& row : schedule_.rows)
+    if (row.request != nullptr) finished.push_back(remove(row.request->id));
   schedule_.rows.clear();
 }
 
 void Scheduler::undo() {
   for (const ScheduledRequest& row : schedule_.rows)
-    if (row.aged) decide::close_block(row.request->window, row.opened);
+    if (row.request != nullptr && row.aged) decide::close_block(row.request->window, row.opened);
   schedule_.rows.clear();
 }
 
 void Scheduler::settle(std::vector<std::unique_ptr<Request>>& finished) {
-  for (const ScheduledRequest& row : schedule_.rows) {
+  for (ScheduledRequest& row : schedule_.rows) {
+    if (row.request == nullptr) continue;
     Request& request = *row.request;
     cache_.publish(request.pages, request.tokens(), request.cached);
+    if (request.window.finish != decide::kRunning) row.request = nullptr;
   }
   for (size_t i = running_.size(); i-- > 0;) {
     if (running_[i]->window.finish == decide::kRunning) continue;

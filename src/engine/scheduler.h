@@ -21,7 +21,7 @@ struct SchedulerLimits {
 
 // One request's part in a step: rows [request->cached, request->cached + rows).
 struct ScheduledRequest {
-  Request* request = nullptr;
+  Request* request = nullptr;  // null: has ended since the backend got its plan
   int32_t rows = 0;
   int32_t store_len = 0;       // of them written to the cache
   int32_t window_offset = -1;  // first row of the window, -1: not part of this step
@@ -70,12 +70,26 @@ class Scheduler {
 
   // Decides a step. The schedule stays valid until the next call.
   virtual const Schedule& schedule();
+  // How many steps, `most` at most, the backend may run behind the scheduled one before schedule()
+  // has to decide again: none unless all that runs decodes and nobody waits for more than a slot.
+  // Takes the pages that they may need, leaving one for each running request; they are given back
+  // by return_spare_pages() and by schedule(). A strategy whose rows diffulex::follow cannot make
+  // returns 0.
+  virtual int reserve_ahead(int most);
+  void return_spare_pages();
+  // The scheduled step is settled and the backend goes on: the schedule becomes that of its next
+  // step. False when nobody is left in it.
+  bool follow();
+  // Whether a deadline is at or before now.
+  bool late(uint64_t now_ns) const {
+    return !deadlines_.empty() && deadlines_.begin()->first <= now_ns;
+  }
   // Removes every request that has a part in the schedule. finished has room for all.
   void drop_scheduled(std::vector<std::unique_ptr<Request>>& finished);
   // The schedule was not executed: requests are as they were before it.
   void undo();
-  // After the step's results were applied: publishes pages; finished requests are handed to
-  // `finished`.
+  // After the step's results were applied: publishes pages; finished requests leave the schedule
+  // and are handed to `finished`.
   virtual void settle(std::vector<std::unique_ptr<Request>>& finished);
 
  protected:
@@ -103,6 +117,7 @@ class Scheduler {
   std::vector<std::unique_ptr<Request>> running_;      // by rank
   std::set<std::pair<uint64_t, uint64_t>> deadlines_;  // time in ns, id
   std::vector<int32_t> free_slots_;                    // resident rows not in use
+  bool spare_pages_ = false;                           // reserve_ahead has taken some
   Schedule schedule_;
 };
 

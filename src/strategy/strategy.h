@@ -28,6 +28,7 @@ struct EngineShape {
   int32_t max_batched_tokens = 0;
   int32_t max_model_len = 0;  // tokens
   int32_t max_queue = 0;
+  int32_t device_steps = 1;
   bool prefix_caching = true;
 };
 

@@ -133,7 +133,7 @@ void must(const char* what, Call&& call, diffulex_status expected = DIFFULEX_OK)
 }
 
 diffulex_engine* create(const std::string& dir) {
-  const diffulex_kv options[] = {{"page_size", "8"}, {"max_requests", "2"}};
+  const diffulex_kv options[] = {{"page_size", "8"}, {"max_requests", "2"}, {"device_steps", "3"}};
   diffulex_engine_config config;
   diffulex_engine_config_init(&config, sizeof(config));
   config.model_dir = dir.c_str();
@@ -141,7 +141,7 @@ diffulex_engine* create(const std::string& dir) {
   config.buffer_blocks = 2;
   config.weight_dtype = DIFFULEX_DTYPE_F32;
   config.engine_options = options;
-  config.engine_option_count = 2;
+  config.engine_option_count = 3;
   config.log = [](const diffulex_log_record*, void*) {};
   config.log_level = DIFFULEX_LOG_TRACE;
   config.progress = [](const diffulex_progress*, void*) { return 0; };
@@ -150,6 +150,7 @@ diffulex_engine* create(const std::string& dir) {
   return engine;
 }
 
+// One that needs the host for each of its steps, and one that does not.
 diffulex_request_id submit(diffulex_engine* engine, int which) {
   const char* const stops[] = {"never to be seen"};
   const diffulex_logit_bias bias[] = {{65, 1.5f}, {66, -INFINITY}};
@@ -159,11 +160,15 @@ diffulex_request_id submit(diffulex_engine* engine, int which) {
   params.flags = DIFFULEX_REQUEST_TRACK_SLOTS;
   params.stop_strings = stops;
   params.stop_string_count = 1;
-  params.logit_bias = bias;
-  params.logit_bias_count = 2;
-  params.repetition_penalty = 1.2f;
   params.deadline_ms = 100'000;
-  if (which == 1) params.temperature = 0.9f, params.top_p = 0.8f, params.seed = 7;
+  if (which == 0) {
+    params.logit_bias = bias;
+    params.logit_bias_count = 2;
+    params.repetition_penalty = 1.2f;
+    params.top_p = 0.8f;
+  }
+  params.temperature = 0.9f;
+  params.seed = 7;
   const std::string prompt = which == 0 ? "a prompt of some length" : "another one";
   diffulex_request_id id = 0;
   must("submit", [&](auto** e) {

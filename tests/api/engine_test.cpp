@@ -460,6 +460,12 @@ TEST(Engine, OutputsDoNotDependOnPagesThreadsMemoryOrCompany) {
        {"max_requests", "1"}},  // prompts in small chunks
       {{"page_size", "8"}, {"max_model_len", "200"}, {"kv_bytes", "1474560"}},  // preemption
       {{"cuda_graphs", "false"}},  // on a device that has them: launches one by one
+      {{"device_steps", "8"}},
+      {{"device_steps", "3"}, {"page_size", "8"}, {"cuda_graphs", "false"}},
+      {{"device_steps", "64"},
+       {"page_size", "8"},
+       {"max_model_len", "200"},
+       {"kv_bytes", "1474560"}},
   };
   for (const Options& variant : variants) {
     Options options = variant;
@@ -474,6 +480,67 @@ TEST(Engine, OutputsDoNotDependOnPagesThreadsMemoryOrCompany) {
     for (const diffulex_request_id id : ids) outputs.insert(session.tokens(id));
   }
   EXPECT_EQ(outputs.size(), 1u);
+}
+
+// What some requests of one engine show in the end, and how many calls that took.
+struct Decoded {
+  std::vector<std::vector<diffulex_token>> tokens;
+  std::vector<diffulex_finish> finish;
+  std::vector<uint32_t> steps, denoise_steps, forwarded;
+  uint64_t engine_steps = 0, calls = 0;
+};
+
+Decoded decode_with(const char* device_steps, const char* buffer_blocks, const char* strategy) {
+  Session session(Options{{"device_steps", device_steps}, {"buffer_blocks", buffer_blocks}},
+                  {{"accept_threshold", "1"}}, [&](auto& config) {
+                    config.weight_dtype = DIFFULEX_DTYPE_F32;
+                    config.strategy = strategy;
+                  });
+  EXPECT_NE(session.engine, nullptr) << session.failure.message;
+  std::vector<diffulex_request_id> ids;
+  for (int i = 0; i < 3; ++i) {
+    auto params = params_of(40 + static_cast<uint32_t>(i) * 11, DIFFULEX_REQUEST_IGNORE_EOS);
+    params.max_steps = i == 1 ? 9 : 0;
+    params.max_repetition_run = i == 2 ? 3 : 0;
+    params.temperature = i == 0 ? 0.8f : 0;
+    params.seed = 5;
+    const std::string prompt = question(session) + std::string(static_cast<size_t>(i), 'a');
+    ids.push_back(session.submit_text(prompt, &params));
+  }
+  const auto until_eos = params_of(100);
+  ids.push_back(session.submit_text(question(session), &until_eos));
+  Decoded decoded;
+  while (diffulex_engine_step(session.engine, nullptr) == DIFFULEX_OK) ++decoded.calls;
+  for (const diffulex_request_id id : ids) {
+    const diffulex_request_info info = session.info(id);
+    decoded.tokens.push_back(session.tokens(id));
+    decoded.finish.push_back(info.finish);
+    decoded.steps.push_back(info.steps);
+    decoded.denoise_steps.push_back(info.denoise_steps);
+    decoded.forwarded.push_back(info.forwarded_tokens);
+  }
+  decoded.engine_steps = session.stats().steps;
+  EXPECT_EQ(session.stats().kv_pages_free, session.stats().kv_pages_total);
+  return decoded;
+}
+
+TEST(Engine, OutputsDoNotDependOnDeviceSteps) {
+  for (const char* strategy : {"multi_bd", "d2f"})
+    for (const char* buffer_blocks : {"1", "2", "4"}) {
+      const Decoded one = decode_with("1", buffer_blocks, strategy);
+      EXPECT_EQ(one.calls, one.engine_steps);
+      for (const char* device_steps : {"2", "8"}) {
+        SCOPED_TRACE(std::string(strategy) + ", " + buffer_blocks + " blocks, " + device_steps);
+        const Decoded many = decode_with(device_steps, buffer_blocks, strategy);
+        EXPECT_EQ(many.tokens, one.tokens);
+        EXPECT_EQ(many.finish, one.finish);
+        EXPECT_EQ(many.steps, one.steps);
+        EXPECT_EQ(many.denoise_steps, one.denoise_steps);
+        EXPECT_EQ(many.forwarded, one.forwarded);
+        EXPECT_EQ(many.engine_steps, one.engine_steps);
+        EXPECT_LT(many.calls, one.calls * 3 / 4);
+      }
+    }
 }
 
 TEST(Engine, SeedsReproduceSampledOutputs) {

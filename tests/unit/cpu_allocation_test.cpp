@@ -59,6 +59,48 @@ TEST(CpuAllocation, AWarmStepAllocatesNothing) {
   EXPECT_EQ(allocations.load(), 0);
 }
 
+TEST(CpuAllocation, NorDoStepsThatFollowOneAnother) {
+  const auto model = testing::load_tiny(std::string(DIFFULEX_MODELS_DIR) + "/tiny-sdar");
+  const BackendConfig config = testing::small_config(cpu::best_weight_dtype(), 2);
+  cpu::CpuBackend backend(model->arch, model->weights, config, nullptr);
+  testing::PlanBuilder plan;
+  for (uint32_t slot = 0; slot < 2; ++slot) {
+    const int32_t first = 10 * static_cast<int32_t>(slot);
+    RequestRow& row =
+        plan.add(slot, std::vector<int32_t>(8, 1023), 0, 0, 0, testing::iota(first, 10));
+    row.window_offset = 0;
+    row.blocks = {8, 4, 1023, 1, 8, 0.99f, 0, 0, 0, {}, 0, 0};
+    row.window.valid = 1;
+    row.window.limit = slot == 0 ? 32 : 6;  // the second one ends earlier
+    row.window.limit_reason = decide::kMaxTokens;
+    row.window.first_stop = -1;
+    for (int i = 0; i < 4; ++i)
+      row.window.blocks[i].masks =
+          static_cast<uint16_t>(decide::counted_positions(row.blocks, row.window, i));
+    row.window.blocks[0].status = decide::kActive;
+  }
+  const wire::StepPlan& step = plan.finish();
+  const auto run = [&] {
+    std::vector<int32_t> forwards;
+    forwards.reserve(100);
+    StepResult result = backend.begin(step, 30);
+    while (result.windows[0].finish == decide::kRunning ||
+           result.windows[1].finish == decide::kRunning) {
+      forwards.push_back(result.windows[1].forwards);
+      result = backend.next(true);
+    }
+    EXPECT_GT(forwards.size(), 1u);
+    EXPECT_GT(result.windows[0].forwards, result.windows[1].forwards);  // that one was parked
+    EXPECT_EQ(result.requests[1].token_count, 0u);
+    EXPECT_EQ(result.requests[1].head_count, 0u);
+  };
+  run();
+  counting = true;
+  run();
+  counting = false;
+  EXPECT_EQ(allocations.load(), 1);  // `forwards`
+}
+
 }  // namespace
 }  // namespace diffulex
 

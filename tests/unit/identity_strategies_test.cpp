@@ -64,6 +64,7 @@ TEST_P(IdentityOf, BatchesPagesChunksAndHits) {
       s.prefix_caching = other && !whole;
       s.smallest_batch = other && !whole;
       s.threads = other ? 2 : 1;
+      s.device_steps = other ? 5 : 1;
       ModelHarness h(s);
       for (int turn = 0; turn < 2; ++turn) {
         for (const Job& job : jobs()) h.add(job);
@@ -77,9 +78,23 @@ TEST_P(IdentityOf, BatchesPagesChunksAndHits) {
   }
 }
 
+TEST_P(IdentityOf, DeviceSteps) {
+  const std::vector<Outcome> expected = alone();
+  for (const int device_steps : {2, 3, 8}) {
+    ModelSetup s = setup();
+    s.device_steps = device_steps;
+    ModelHarness h(s);
+    for (const Job& job : jobs()) h.add(job);
+    h.run();
+    EXPECT_GT(h.followed, h.steps / 4);
+    expect_alone(h, expected, s);
+  }
+}
+
 TEST_P(IdentityOf, PreemptedAtAnyStep) {
   const std::vector<Outcome> expected = alone();
-  const ModelSetup s = setup();
+  ModelSetup s = setup();
+  s.device_steps = 2;
   ModelHarness h(s);
   bool running = true;
   for (size_t k = 1; running; ++k) {

@@ -186,6 +186,27 @@ TEST_P(Identity, OverThreads) {
   EXPECT_EQ(run_alone(threaded), plain(threaded.dtype, threaded.buffer_blocks));
 }
 
+// The backend runs steps behind one another; once also where memory is short, so that few may.
+TEST_P(Identity, OverDeviceSteps) {
+  for (const int device_steps : {2, 3, 8, 64})
+    for (const bool tight : {false, true}) {
+      ModelSetup s = setup();
+      s.device_steps = device_steps;
+      s.max_requests = tight ? 3 : 8;
+      s.page_size = 8;
+      s.kv_tokens = tight ? kModelLen + 8 : 0;
+      s.prefix_caching = device_steps != 3;
+      ModelHarness h(s);
+      if (device_steps == 2)
+        staggered(h);
+      else
+        at_once(h);
+      if (!tight && s.prefix_caching) at_once(h);
+      expect_plain(h, s);
+      EXPECT_GT(h.followed, tight ? 0u : h.steps / 4);
+    }
+}
+
 // Memory for little more than the longest request: the scheduler itself preempts.
 TEST_P(Identity, InTightMemory) {
   ModelSetup tight = setup();
@@ -265,6 +286,7 @@ void preempt_at_random(ModelSetup s, uint64_t seed) {
   s.max_requests = std::vector{1, 3, 8}[below(3)];
   s.smallest_batch = below(2) == 0;
   s.prefix_caching = below(2) == 0;
+  s.device_steps = below(2) == 0 ? 1 : 2 + static_cast<int>(below(6));
   std::vector<Job> order = jobs();
   for (size_t i = order.size(); i > 1; --i) std::swap(order[i - 1], order[below(i)]);
   ModelHarness h(s);

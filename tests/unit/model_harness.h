@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/options.h"
+#include "device_steps.h"
 #include "engine/request_record.h"
 #include "model/checkpoint.h"
 #include "sampler/sampler.h"
@@ -37,6 +38,7 @@ struct ModelSetup {
   bool prefix_caching = false;
   int threads = 1;
   int32_t kv_tokens = 0;  // size of the cache; 0 = room for everything
+  int device_steps = 1;
   const char* strategy = "multi_bd";
   const char* family = "sdar";  // whose accept rule; the weights are tiny-sdar's all the same
 };
@@ -46,7 +48,8 @@ inline std::ostream& operator<<(std::ostream& out, const ModelSetup& s) {
              << ", pages of " << s.page_size << ", " << s.max_requests << " requests, "
              << (s.smallest_batch ? "smallest" : "large") << " batch, caching "
              << (s.prefix_caching ? "on" : "off") << ", threads " << s.threads << ", kv tokens "
-             << s.kv_tokens << ", " << s.strategy << " as " << s.family;
+             << s.kv_tokens << ", device steps " << s.device_steps << ", " << s.strategy << " as "
+             << s.family;
 }
 
 struct Job {
@@ -118,9 +121,11 @@ class ModelHarness {
     const Schedule& schedule = scheduler.schedule();
     preempted_by_memory += schedule.preempted.size();
     if (schedule.rows.empty()) return !schedule.preempted.empty();
-    runner_->run(steps++, schedule);
-    scheduler.settle(finished_);
-    check_committed();
+    const StepHooks hooks{{}, [this](const Schedule&) { check_committed(); }, {}, {}};
+    const uint64_t ran =
+        run_steps(scheduler, *runner_, schedule, steps, shape_.device_steps, finished_, hooks);
+    steps += ran;
+    followed += ran - 1;
     return true;
   }
 
@@ -154,6 +159,7 @@ class ModelHarness {
         setup.kv_tokens != 0 ? setup.kv_tokens : (setup.max_requests + 1) * kModelLen;
     shape.kv_pages = (tokens + setup.page_size - 1) / setup.page_size;
     shape.prefix_caching = setup.prefix_caching;
+    shape.device_steps = setup.device_steps;
     return shape;
   }
 
@@ -223,6 +229,7 @@ class ModelHarness {
  public:
   PreemptingScheduler scheduler;
   uint64_t steps = 0, preempted_by_memory = 0;
+  uint64_t followed = 0;  // of the steps: without a schedule
 };
 
 }  // namespace diffulex::testing

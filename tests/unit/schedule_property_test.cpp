@@ -22,8 +22,9 @@ WorldCounts run_worlds(uint64_t first_seed, uint64_t requests) {
 }
 
 void expect_everything_occurred(const WorldCounts& c) {
-  for (const uint64_t count : {c.preemptions, c.hits, c.late, c.repetitions, c.stop_strings,
-                               c.stops, c.aborted, c.undone, c.turns, c.carried, c.cut})
+  for (const uint64_t count :
+       {c.preemptions, c.hits, c.late, c.repetitions, c.stop_strings, c.stops, c.aborted, c.undone,
+        c.turns, c.carried, c.cut, c.followed, c.refused})
     EXPECT_GT(count, c.requests / 1000);
 }
 

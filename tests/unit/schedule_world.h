@@ -36,10 +36,12 @@ inline decide::Pick world_pick(uint64_t, const RequestRow& row, int32_t position
 
 struct WorldCounts {
   uint64_t requests = 0, finished = 0, preemptions = 0, hits = 0, late = 0, repetitions = 0,
-           stop_strings = 0, stops = 0, aborted = 0, undone = 0, turns = 0, carried = 0, cut = 0;
+           stop_strings = 0, stops = 0, aborted = 0, undone = 0, turns = 0, carried = 0, cut = 0,
+           followed = 0, refused = 0;
   void operator+=(const WorldCounts& o) {
     requests += o.requests, finished += o.finished, preemptions += o.preemptions, hits += o.hits;
     late += o.late, repetitions += o.repetitions, stop_strings += o.stop_strings, stops += o.stops;
+    followed += o.followed, refused += o.refused;
     aborted += o.aborted, undone += o.undone, turns += o.turns, carried += o.carried, cut += o.cut;
   }
 };
@@ -51,8 +53,14 @@ class ScheduleWorld {
         kind_(kKinds[below(std::size(kKinds))]),
         shape_(draw_shape()),
         h_(shape_, world_pick, kind_.strategy) {
-    h_.on_schedule = [this](const Schedule& schedule) { check_schedule(schedule); };
-    h_.on_result = [this](const Schedule& schedule) { check_result(schedule); };
+    h_.hooks.on_schedule = [this](const Schedule& schedule) { check_schedule(schedule); };
+    h_.hooks.on_result = [this](const Schedule& schedule) { check_result(schedule); };
+    h_.hooks.go_on = [this] { return below(8) != 0; };
+    h_.hooks.fails = [this] {
+      const bool fails = below(40) == 0;
+      counts.refused += fails ? 1 : 0;
+      return fails;
+    };
   }
 
   // Lives until every request has ended. Failures are gtest's.
@@ -62,6 +70,7 @@ class ScheduleWorld {
       if (counts.requests < static_cast<uint64_t>(count) && below(2) == 0) submit();
       disturb();
       const bool worked = h_.step();
+      check_spare_pages();
       for (const Request* r : live_)
         if (r->phase != Phase::kFinished) check_request(*r);
       std::erase_if(live_, [](const Request* r) { return r->phase == Phase::kFinished; });
@@ -103,6 +112,7 @@ class ScheduleWorld {
     const bool whole = std::string_view(kind_.strategy) == "d2f";
     if (whole) shape.max_batched_tokens = std::max(shape.max_batched_tokens, 64 + below(2) * 40);
     shape.prefix_caching = !whole && below(2) == 0;
+    shape.device_steps = below(3) == 0 ? 1 : 2 + below(9);
     return shape;
   }
 
@@ -261,13 +271,20 @@ class ScheduleWorld {
     const KvCacheManager& cache = *h_.cache;
     int32_t rows = 0;
     std::set<int32_t> slots;
+    before_.clear();
     for (const ScheduledRequest& s : schedule.rows) {
+      before_.push_back(s.request != nullptr ? s.request->window : decide::Window{});
+      if (s.request == nullptr) continue;
       const Request& r = *s.request;
       rows += s.rows;
       ASSERT_EQ(r.phase, Phase::kRunning);
       ASSERT_TRUE(slots.insert(r.slot).second) << "two requests in one resident row";
-      ASSERT_EQ(static_cast<int32_t>(r.pages.pages.size()),
-                cache.pages_for(r.window.left + r.to_cache_blocks() * r.block_size()));
+      const int32_t needed = cache.pages_for(r.window.left + r.to_cache_blocks() * r.block_size());
+      const auto owned = static_cast<int32_t>(r.pages.pages.size());
+      ASSERT_GE(owned, needed);
+      if (shape_.device_steps == 1) {
+        ASSERT_EQ(owned, needed);
+      }
       if (s.window_offset >= 0) {
         ASSERT_EQ(s.window_offset + r.cached, r.window.left);
         ASSERT_LE(r.window.valid, valid_before_[r.id] + 1);
@@ -280,15 +297,15 @@ class ScheduleWorld {
     }
     ASSERT_LE(rows, shape_.max_batched_tokens);
     ASSERT_LE(h_.scheduler->running_count(), static_cast<size_t>(shape_.max_requests));
-    before_.clear();
-    for (const ScheduledRequest& s : schedule.rows) before_.push_back(s.request->window);
   }
 
   // After a forward: it counted, and it got somewhere.
   void check_result(const Schedule& schedule) {
     if (::testing::Test::HasFatalFailure()) return;
     for (size_t i = 0; i < schedule.rows.size(); ++i) {
+      if (schedule.rows[i].request == nullptr) continue;
       Request& r = *schedule.rows[i].request;
+      valid_before_[r.id] = r.window.valid;
       const decide::Window &was = before_[i], &is = r.window;
       ASSERT_EQ(is.forwards, was.forwards + 1);
       if (schedule.rows[i].window_offset >= 0) {
@@ -342,6 +359,16 @@ class ScheduleWorld {
     seen.committed_end = r.window.committed_end;
   }
 
+  // Between two schedules nobody has more pages than it needs.
+  void check_spare_pages() {
+    if (counts.refused > 0) return;  // the next schedule takes them back
+    for (const Request* r : live_)
+      if (r->phase == Phase::kRunning) {
+        ASSERT_LE(static_cast<int32_t>(r->pages.pages.size()),
+                  h_.cache->pages_for(r->window.left + r->to_cache_blocks() * r->block_size()));
+      }
+  }
+
   // Every reference of a page is a table's or a pin's; who shares one does so at the same place.
   void check_pages() {
     const KvCacheManager& cache = *h_.cache;
@@ -385,6 +412,7 @@ class ScheduleWorld {
     counts.finished = h_.finished.size();
     counts.preemptions = h_.preemptions;
     counts.carried = h_.backend.carried_reads;
+    counts.followed = h_.backend.followed;
   }
 
   void check_outcome(const Request& r) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "backend/chain.h"
 #include "decide/multi_block.h"
 #include "decide/visibility.h"
 
@@ -28,27 +29,34 @@ class ScriptedBackend : public Backend {
         tables_(static_cast<size_t>(max_requests)),
         script_(std::move(script)) {}
 
-  StepResult execute(const wire::StepPlan& plan) override {
-    windows_.clear();
-    tokens_.clear();
-    picks_.clear();
+  StepResult begin(const wire::StepPlan& plan, int /*ahead*/) override {
+    step_ = plan.step();
     rows = std::vector<RequestRow>(
         reinterpret_cast<const RequestRow*>(plan.requests()->Data()),
         reinterpret_cast<const RequestRow*>(plan.requests()->Data() + plan.requests()->size()));
     input.assign(plan.tokens()->begin(), plan.tokens()->end());
-    for (const RequestRow& row : rows) {
-      update_table(plan, row);
-      check_reads(row);
+    head_rows.assign(plan.head_rows()->begin(), plan.head_rows()->end());
+    for (const RequestRow& row : rows) update_table(plan, row);
+    return run();
+  }
+
+  StepResult next(bool /*more*/) override {
+    ++step_;
+    ++followed;
+    input.clear();
+    head_rows.clear();
+    for (size_t i = 0; i < rows.size(); ++i) {
+      RequestRow& row = rows[i];
+      const int32_t* const window = tokens_.data() + i * stride(row);
+      row.window = windows_[i];
+      follow(row);
+      row.first_token = static_cast<uint32_t>(input.size());
+      row.head_begin = static_cast<uint32_t>(head_rows.size());
+      input.insert(input.end(), window, window + row.token_count);
+      head_rows.resize(head_rows.size() + row.head_count);
+      write_head_rows(row, window, head_rows.data() + row.head_begin);
     }
-    for (const RequestRow& row : rows) store(row);
-    for (const RequestRow& row : rows) decide(plan, row);
-    for (const RequestRow& row : rows) carry(row);
-    StepResult result;
-    result.windows = windows_;
-    result.tokens = tokens_;
-    result.window_stride = rows.empty() ? 0 : stride(rows.front());
-    result.picks = picks_;
-    return result;
+    return run();
   }
 
   MemoryPlan memory() const override { return {}; }
@@ -57,12 +65,34 @@ class ScriptedBackend : public Backend {
   // Of the last step.
   std::vector<RequestRow> rows;
   std::vector<int32_t> input;
+  std::vector<int32_t> head_rows;
+  uint64_t followed = 0;      // steps without a plan
   uint64_t stored_slots = 0;  // in all steps
   uint64_t carried_reads = 0;
 
   const std::vector<int32_t>& table(uint32_t slot) const { return tables_[slot]; }
 
  private:
+  StepResult run() {
+    windows_.clear();
+    tokens_.clear();
+    picks_.clear();
+    for (const RequestRow& row : rows) {
+      update_sequence(row);
+      check_reads(row);
+    }
+    for (const RequestRow& row : rows) store(row);
+    for (const RequestRow& row : rows) decide(row);
+    for (const RequestRow& row : rows) carry(row);
+    StepResult result;
+    result.requests = rows;
+    result.windows = windows_;
+    result.tokens = tokens_;
+    result.window_stride = rows.empty() ? 0 : stride(rows.front());
+    result.picks = picks_;
+    return result;
+  }
+
   static size_t stride(const RequestRow& row) {
     return static_cast<size_t>(row.blocks.buffer_blocks) *
            static_cast<size_t>(row.blocks.block_size);
@@ -73,13 +103,16 @@ class ScriptedBackend : public Backend {
     table.resize(row.table_offset);
     for (uint32_t i = 0; i < row.page_count; ++i)
       table.push_back(plan.pages()->Get(row.page_begin + i));
+    if (row.table_offset > 0) return;
+    sequences_[row.slot].clear();
+    if (row.context_len == 0) carried_.erase(row.slot);
+  }
+
+  void update_sequence(const RequestRow& row) {
     // The request's tokens, as far as its plans have shown them; a fresh table is a fresh request.
     // -1: not seen yet.
     std::vector<int32_t>& sequence = sequences_[row.slot];
-    if (row.table_offset == 0) {
-      sequence.clear();
-      if (row.context_len == 0) carried_.erase(row.slot);
-    }
+    if (row.token_count == 0) return;
     sequence.resize(static_cast<size_t>(row.context_len) + row.token_count, -1);
     for (uint32_t i = 0; i < row.token_count; ++i)
       sequence[static_cast<size_t>(row.context_len) + i] = input[row.first_token + i];
@@ -138,12 +171,12 @@ class ScriptedBackend : public Backend {
     }
   }
 
-  void decide(const wire::StepPlan& plan, const RequestRow& row) {
+  void decide(const RequestRow& row) {
     decide::Window window = row.window;
     std::vector<int32_t> tokens(stride(row), row.blocks.mask_token);
     std::vector<decide::Pick> picks;
     for (uint32_t i = 0; i < row.head_count; ++i) {
-      const int32_t at = plan.head_rows()->Get(row.head_begin + i);
+      const int32_t at = head_rows[row.head_begin + i];
       const int32_t r = at == kCarriedRow ? -1 : at - static_cast<int32_t>(row.first_token);
       const int32_t masked = r + row.blocks.shift;
       EXPECT_EQ(input[row.first_token + static_cast<uint32_t>(masked)], row.blocks.mask_token);
@@ -151,14 +184,14 @@ class ScriptedBackend : public Backend {
         EXPECT_EQ(carried_[row.slot], row.context_len - 1) << "no row was carried over";
         ++carried_reads;
       }
-      picks.push_back(script_(plan.step(), row, row.context_len + masked));
+      picks.push_back(script_(step_, row, row.context_len + masked));
     }
     if (row.window_offset >= 0) {
       const uint32_t first = row.first_token + static_cast<uint32_t>(row.window_offset);
       for (int i = 0; i < window.valid * row.blocks.block_size; ++i)
         tokens[i] = input[first + static_cast<uint32_t>(i)];
       decide::multi_block_step(row.blocks, window, tokens.data(), picks.data(), row.stored_blocks);
-    } else {
+    } else if (row.token_count > 0) {
       ++window.forwards;
     }
     windows_.push_back(window);
@@ -173,6 +206,7 @@ class ScriptedBackend : public Backend {
   std::map<uint32_t, std::vector<int32_t>> sequences_;
   std::map<int64_t, std::vector<int32_t>> shadow_;  // cache slot -> tokens its keys depend on
   Script script_;
+  uint64_t step_ = 0;
   std::vector<decide::Window> windows_;
   std::vector<int32_t> tokens_;
   std::vector<decide::Pick> picks_;

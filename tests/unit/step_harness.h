@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "device_steps.h"
 #include "engine/request_record.h"
 #include "scripted_backend.h"
 #include "strategy/strategy.h"
@@ -67,15 +68,13 @@ struct StepHarness {
     return raw;
   }
 
-  // False when nothing could run. Finished requests stay readable in `finished`.
+  // One schedule, and as many steps as the shape lets a device run. False when nothing could run.
+  // Finished requests stay readable in `finished`.
   bool step() {
     const Schedule& schedule = scheduler->schedule();
     preemptions += schedule.preempted.size();
     if (schedule.rows.empty()) return !schedule.preempted.empty();
-    if (on_schedule) on_schedule(schedule);
-    runner->run(steps++, schedule);
-    if (on_result) on_result(schedule);
-    scheduler->settle(finished);
+    steps += run_steps(*scheduler, *runner, schedule, steps, shape.device_steps, finished, hooks);
     return true;
   }
 
@@ -86,7 +85,7 @@ struct StepHarness {
   std::unique_ptr<Scheduler> scheduler;
   std::unique_ptr<ModelRunner> runner;
   std::vector<std::unique_ptr<Request>> finished;
-  std::function<void(const Schedule&)> on_schedule, on_result;  // before and after each forward
+  StepHooks hooks;
   uint64_t steps = 0, last_id = 0, preemptions = 0;
 };
 

@@ -78,6 +78,16 @@ std::string CpuBackend::kernels() const {
 
 StepResult CpuBackend::execute_tapped(const wire::StepPlan& plan, float* logits) {
   step_.load(plan);
+  return run(logits);
+}
+
+// Nothing runs ahead: the step that was asked for runs when its result is.
+StepResult CpuBackend::next(bool /*more*/) {
+  step_.follow(windows_, tokens_);
+  return run(nullptr);
+}
+
+StepResult CpuBackend::run(float* logits) {
   try {
     forward_->run(step_, picks_.data(), logits);
   } catch (const dnnl::error& e) {
@@ -88,7 +98,8 @@ StepResult CpuBackend::execute_tapped(const wire::StepPlan& plan, float* logits)
   decide_requests();
   const size_t requests = step_.requests.size(),
                stride = static_cast<size_t>(config_.window_stride);
-  return {{windows_.data(), requests},
+  return {step_.requests,
+          {windows_.data(), requests},
           {tokens_.data(), requests * stride},
           stride,
           {picks_.data(), step_.head_rows.size()}};
@@ -102,7 +113,7 @@ void CpuBackend::decide_requests() {
     int32_t* const tokens = tokens_.data() + i * stride;
     std::fill_n(tokens, stride, row.blocks.mask_token);
     if (row.window_offset < 0) {
-      ++windows_[i].forwards;
+      windows_[i].forwards += row.token_count > 0 ? 1 : 0;  // not those of a parked request
       continue;
     }
     std::copy_n(step_.tokens.begin() + row.first_token + row.window_offset,

@@ -16,7 +16,10 @@ class CpuBackend final : public Backend {
   CpuBackend(const ArchSpec& arch, const ModelWeights& weights, const BackendConfig& config,
              const LoadProgress& progress);
 
-  StepResult execute(const wire::StepPlan& plan) override { return execute_tapped(plan, nullptr); }
+  StepResult begin(const wire::StepPlan& plan, int /*ahead*/) override {
+    return execute_tapped(plan, nullptr);
+  }
+  StepResult next(bool more) override;
   MemoryPlan memory() const override;
   std::string kernels() const override;
 
@@ -25,6 +28,7 @@ class CpuBackend final : public Backend {
   const Forward& forward() const { return *forward_; }
 
  private:
+  StepResult run(float* logits);
   void decide_requests();
 
   const BackendConfig config_;

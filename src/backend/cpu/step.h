@@ -17,10 +17,12 @@ class Step : public diffulex::Step {
 
   void load(const wire::StepPlan& plan) {
     diffulex::Step::load(plan);
-    attention.clear();
-    for (const RequestRow& row : requests)
-      attention.push_back({row.first_token, static_cast<int32_t>(row.token_count), row.context_len,
-                           table(row.slot), row.attention});
+    add_attention();
+  }
+
+  void follow(std::span<const decide::Window> windows, std::span<const int32_t> window_tokens) {
+    diffulex::Step::follow(windows, window_tokens);
+    add_attention();
   }
 
   uint64_t bytes() const {
@@ -30,6 +32,13 @@ class Step : public diffulex::Step {
   std::vector<AttentionRequest> attention;  // [requests]
 
  private:
+  void add_attention() {
+    attention.clear();
+    for (const RequestRow& row : requests)
+      attention.push_back({row.first_token, static_cast<int32_t>(row.token_count), row.context_len,
+                           table(row.slot), row.attention});
+  }
+
   static int32_t item_rows(const ArchSpec& arch) {  // of the layer whose group is largest
     int group = 1;
     for (const LayerSpec& layer : arch.layers)
