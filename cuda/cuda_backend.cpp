@@ -87,7 +87,7 @@ class CudaBackend : public Backend {
   StepResult next(bool more) override;
   bool worth_following(int32_t rows, int32_t heads, int32_t most) const override {
     return padding_is_free(rows, most, config_.max_tokens) &&
-           padding_is_free(heads, most, config_.max_head_rows);
+           (forward_.skips_missing_heads() || padding_is_free(heads, most, config_.max_head_rows));
   }
   MemoryPlan memory() const override {
     return {model_.bytes(), forward_.kv_bytes(),

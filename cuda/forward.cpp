@@ -241,7 +241,9 @@ void Forward::select_greedy(decide::Pick* picks) {
         arch_.vocab_size,
         arch_.hidden_size,
         1,
-        multiprocessors_};
+        multiprocessors_,
+        &step_.counts->heads,
+        first};
     check(launch_reduced_product(args, head, step_, stream_), "the head");
     check(launch_pick_reduced(head, count, step_, picks, stream_), "the selection of tokens");
   }

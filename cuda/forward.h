@@ -30,6 +30,8 @@ class Forward {
   // host's choice of the way to pick. picks: [heads], of the device.
   void run(const StepView& step, std::span<const HeadRow> heads, decide::Pick* picks);
 
+  // Whether head rows that a step has room for and not in it cost nothing.
+  bool skips_missing_heads() const { return own_rows_ > 0 && step_.shape.greedy; }
   uint64_t kv_bytes() const { return kv_.bytes(); }
   uint64_t workspace_bytes() const;
 

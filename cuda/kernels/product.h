@@ -30,6 +30,10 @@ struct ProductArgs {
   int k;          // a multiple of kBoxColumns
   int splits;
   int multiprocessors;
+  // Of the device, or null: *count - first rows are there, at most `rows`; tiles behind them are
+  // not computed.
+  const int32_t* count = nullptr;
+  int32_t first = 0;
 };
 
 // Rows of a box of x, of a product of so many rows.

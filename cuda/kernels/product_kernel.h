@@ -99,6 +99,11 @@ __device__ inline void load_inputs(const ProductArgs& args, const ProductTile& t
   }
 }
 
+// What the step says does not change while its kernels run.
+__device__ inline int rows_there(const ProductArgs& args) {
+  return args.count != nullptr ? min(args.rows, *args.count - args.first) : args.rows;
+}
+
 // The first tile's weights are on their way before its rows are there.
 template <class S, bool kHalves>
 __device__ inline int feed_early(const ProductArgs& args, const ProductTile& tile,
@@ -119,11 +124,14 @@ __device__ inline int feed_early(const ProductArgs& args, const ProductTile& til
 template <class S, bool kHalves>
 __device__ inline void feed(const ProductArgs& args, int tiles, ProductShared<S>& shared) {
   const uint64_t hint = args.rows <= S::kTokens ? kReadOnce : kReadOften;
+  const int rows = rows_there(args);
+  bool early = true;
   RingPlace place;
   for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
     const ProductTile tile = product_tile<S>(args, t);
+    if (tile.row >= rows) continue;
     int box = tile.begin;
-    if (t == static_cast<int>(blockIdx.x)) box = feed_early<S, kHalves>(args, tile, shared, place);
+    if (early) box = feed_early<S, kHalves>(args, tile, shared, place), early = false;
     for (; box < tile.end; box += S::kBoxes, place.next<S>()) {
       wait_barrier(shared.empty[place.stage], place.turn ^ 1);
       expect_bytes(shared.full[place.stage], S::kStageBytes);
@@ -131,6 +139,7 @@ __device__ inline void feed(const ProductArgs& args, int tiles, ProductShared<S>
       load_inputs(args, tile, box, shared, place.stage);
     }
   }
+  if (early) wait_for_kernel_before();
 }
 
 template <class S>
@@ -216,9 +225,11 @@ __global__ void __launch_bounds__(S::kThreads)
   } else {
     uint8_t* const after =
         reinterpret_cast<uint8_t*>(&shared + 1) + static_cast<size_t>(group) * Epilogue::kBytes;
+    const int rows = rows_there(args);
     RingPlace place;
     for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
       const ProductTile tile = product_tile<S>(args, t);
+      if (tile.row >= rows) continue;
       const auto before = epilogue.template begin<S>(tile);
       ProductSums<S> sums;
       multiply<S>(sums, tile, group, shared, place);

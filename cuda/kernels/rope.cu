@@ -1,5 +1,6 @@
 // Heads out of the QKV product: bias, RMSNorm per head, rotation, and their way to queries, flight
-// and pages. A warp takes a head of a row, or several where there are many rows.
+// and pages. Lanes have four neighbours in either half of a head, so a warp takes one head or
+// several small ones at a time.
 #include "cuda/kernels/body.h"
 #include "cuda/kernels/element.h"
 #include "cuda/kernels/launch.h"
@@ -52,93 +53,117 @@ __device__ Target<T> target_of(const RopeArgs& a, const RowPlace& place, int hea
 }
 
 template <class T>
-__device__ void put(const Target<T>& target, int i, float2 x) {
-  store2(target.out + i, x);
-  if (target.page != nullptr) store2(target.page + i, x);
+__device__ void put(const Target<T>& target, int i, float4 x) {
+  store4(target.out + i, x);
+  if (target.page != nullptr) store4(target.page + i, x);
 }
 
-// Elements i and i + 1 of a head that begins at element `begin` of the product.
+__device__ inline float4 sum(float4 a, float4 b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+__device__ inline float4 product(float4 a, float4 b) {
+  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
+}
+__device__ inline float4 scaled(float4 x, float scale, float4 weight) {
+  return {x.x * (scale * weight.x), x.y * (scale * weight.y), x.z * (scale * weight.z),
+          x.w * (scale * weight.w)};
+}
+__device__ inline float squares(float4 x) { return x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w; }
+// a * c + b * s
+__device__ inline float4 turned(float4 a, float4 c, float4 b, float4 s) {
+  return sum(product(a, c), product(b, s));
+}
+
+// Elements [i, i + 4) of a head that begins at element `begin` of the product.
 template <class T>
-__device__ float2 load_elements(const RopeArgs& a, int64_t begin, int head, int i) {
-  float2 x{0, 0};
-  if (a.product.parts == nullptr) x = load2(static_cast<const T*>(a.qkv) + begin + i);
+__device__ float4 load_elements(const RopeArgs& a, int64_t begin, int head, int i) {
+  float4 x{0, 0, 0, 0};
+  if (a.product.parts == nullptr) x = load4(static_cast<const T*>(a.qkv) + begin + i);
 #pragma unroll 4
-  for (int s = 0; s < a.product.splits; ++s) {
-    const float2 part = load2(a.product.parts + a.product.stride * s + begin + i);
-    x.x += part.x, x.y += part.y;
+  for (int s = 0; s < a.product.splits; ++s)
+    x = sum(x, load4(a.product.parts + a.product.stride * s + begin + i));
+  return a.bias == nullptr ? x : sum(x, load4(a.bias + head * a.kv.dim + i));
+}
+
+// How the lanes of a warp share heads: `lanes` of them take one head.
+struct HeadShare {
+  int lanes, first;  // first: element of the lane's first quad
+  __device__ explicit HeadShare(int dim) {
+    lanes = 1;
+    while (lanes < 32 && lanes * 8 < dim) lanes *= 2;
+    first = 4 * (static_cast<int>(threadIdx.x) % lanes);
   }
-  if (a.bias == nullptr) return x;
-  const float2 bias = load2(a.bias + head * a.kv.dim + i);
-  return {x.x + bias.x, x.y + bias.y};
-}
+  __device__ int heads() const { return 32 / lanes; }  // of a warp at a time
+  __device__ int head() const { return static_cast<int>(threadIdx.x) % 32 / lanes; }
+  __device__ float add_up(float x) const {  // over the lanes of a head
+    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
+    return x;
+  }
+};
 
-__device__ inline float2 scaled(float2 x, float scale, float2 weight) {
-  return {x.x * (scale * weight.x), x.y * (scale * weight.y)};
-}
-
-// kPairs: of a lane, each of two neighbours in either half of a head.
-template <class T, int kPairs>
-__device__ void rotate_head(const RopeArgs& a, const RowPlace& place, int head,
-                            const float2 (&cos)[kPairs], const float2 (&sin)[kPairs],
+// kQuads: of a lane, in either half of a head. Called by whole warps: head may be behind the last.
+template <class T, int kQuads>
+__device__ void rotate_head(const RopeArgs& a, const RowPlace& place, const HeadShare& share,
+                            int head, const float4 (&cos)[kQuads], const float4 (&sin)[kQuads],
                             bool* waited) {
-  const int dim = a.kv.dim, half = dim / 2, first = 2 * static_cast<int>(threadIdx.x % 32);
-  const int all = a.heads + 2 * a.kv.kv_heads;
-  const bool value = head >= a.heads + a.kv.kv_heads;
+  const int dim = a.kv.dim, half = dim / 2, all = a.heads + 2 * a.kv.kv_heads;
+  const bool there = head < all, value = head >= a.heads + a.kv.kv_heads;
   const float* const weight = value ? nullptr : head < a.heads ? a.q_norm : a.k_norm;
-  float2 weights[kPairs][2], low[kPairs], high[kPairs];
+  float4 weights[kQuads][2], low[kQuads], high[kQuads];
+  const auto has = [&](int k) { return there && share.first + 128 * k < half; };
 #pragma unroll
-  for (int k = 0; k < kPairs; ++k) {
-    const int i = first + 64 * k;
-    weights[k][0] = weights[k][1] = low[k] = high[k] = {0, 0};
-    if (weight != nullptr && i < half)
-      weights[k][0] = load2(weight + i), weights[k][1] = load2(weight + i + half);
+  for (int k = 0; k < kQuads; ++k) {
+    const int i = share.first + 128 * k;
+    weights[k][0] = weights[k][1] = low[k] = high[k] = {0, 0, 0, 0};
+    if (weight != nullptr && has(k))
+      weights[k][0] = load4(weight + i), weights[k][1] = load4(weight + i + half);
   }
   if (!*waited) wait_for_kernel_before(), *waited = true;
   const int64_t begin = (place.row * all + head) * dim;
-  float squares = 0;
+  float total = 0;
 #pragma unroll
-  for (int k = 0; k < kPairs; ++k) {
-    const int i = first + 64 * k;
-    if (i >= half) continue;
+  for (int k = 0; k < kQuads; ++k) {
+    const int i = share.first + 128 * k;
+    if (!has(k)) continue;
     low[k] = load_elements<T>(a, begin, head, i);
     high[k] = load_elements<T>(a, begin, head, i + half);
-    squares +=
-        low[k].x * low[k].x + low[k].y * low[k].y + high[k].x * high[k].x + high[k].y * high[k].y;
+    total += squares(low[k]) + squares(high[k]);
   }
-  const float scale =
-      weight != nullptr ? rsqrtf(warp_sum(squares) / static_cast<float>(dim) + a.eps) : 1.0f;
+  const float scale = rsqrtf(share.add_up(total) / static_cast<float>(dim) + a.eps);
+  if (!there) return;
   const Target<T> target = target_of<T>(a, place, head);
 #pragma unroll
-  for (int k = 0; k < kPairs; ++k) {
-    const int i = first + 64 * k;
-    if (i >= half) continue;
-    float2 u = low[k], v = high[k];
+  for (int k = 0; k < kQuads; ++k) {
+    const int i = share.first + 128 * k;
+    if (!has(k)) continue;
+    float4 u = low[k], v = high[k];
     if (weight != nullptr) u = scaled(u, scale, weights[k][0]), v = scaled(v, scale, weights[k][1]);
-    const float2 c = value ? float2{1, 1} : cos[k], s = value ? float2{0, 0} : sin[k];
-    put(target, i, {u.x * c.x - v.x * s.x, u.y * c.y - v.y * s.y});
-    put(target, i + half, {v.x * c.x + u.x * s.x, v.y * c.y + u.y * s.y});
+    const float4 s = sin[k], back{-s.x, -s.y, -s.z, -s.w};
+    put(target, i, value ? u : turned(u, cos[k], v, back));
+    put(target, i + half, value ? v : turned(v, cos[k], u, s));
   }
 }
 
 // What is constant in the step is read while the kernel in front still runs.
-template <class T, int kPairs>
+template <class T, int kQuads>
 __global__ void __launch_bounds__(kThreads) rope_kernel(const RopeArgs a, const StepView step) {
   let_next_kernel_begin();
   const int row = static_cast<int>(blockIdx.x), half = a.kv.dim / 2;
   bool waited = false;
   if (row < step.counts->rows) {
+    const HeadShare share(a.kv.dim);
     const RowPlace place = place_of(a, step, row);
     const float* const angles = a.angles + int64_t{place.position} * a.kv.dim;
-    float2 cos[kPairs], sin[kPairs];
+    float4 cos[kQuads], sin[kQuads];
 #pragma unroll
-    for (int k = 0; k < kPairs; ++k) {
-      const int i = 2 * static_cast<int>(threadIdx.x % 32) + 64 * k;
-      if (i < half) cos[k] = load2(angles + i), sin[k] = load2(angles + half + i);
+    for (int k = 0; k < kQuads; ++k) {
+      const int i = share.first + 128 * k;
+      if (i < half) cos[k] = load4(angles + i), sin[k] = load4(angles + half + i);
     }
-    const int stride = kWarps * static_cast<int>(gridDim.y);
-    for (int head = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
-         head < a.heads + 2 * a.kv.kv_heads; head += stride)
-      rotate_head<T, kPairs>(a, place, head, cos, sin, &waited);
+    const int at_once = share.heads(), stride = at_once * kWarps * static_cast<int>(gridDim.y);
+    const int warp = static_cast<int>(blockIdx.y) * kWarps + static_cast<int>(threadIdx.x) / 32;
+    for (int head = warp * at_once; head < a.heads + 2 * a.kv.kv_heads; head += stride)
+      rotate_head<T, kQuads>(a, place, share, head + share.head(), cos, sin, &waited);
   }
   if (!waited) wait_for_kernel_before();
 }
@@ -197,13 +222,11 @@ int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream)
   const int dim = args.kv.dim, heads = args.heads + 2 * args.kv.kv_heads;
   if (dim % 8 != 0 || dim > 512) return static_cast<int>(cudaErrorInvalidValue);
   if (step.shape.rows == 0) return 0;
-  const int groups = step.shape.rows >= kManyRows ? 1 : (heads + kWarps - 1) / kWarps;
+  const int groups = step.shape.rows >= kManyRows ? 1 : (heads + 2 * kWarps - 1) / (2 * kWarps);
   const dim3 blocks(static_cast<unsigned>(step.shape.rows), static_cast<unsigned>(groups));
   return with_element(args.kv.dtype, [&](auto t) {
     using T = decltype(t);
-    const auto kernel = dim <= 128   ? rope_kernel<T, 1>
-                        : dim <= 256 ? rope_kernel<T, 2>
-                                     : rope_kernel<T, 4>;
+    const auto kernel = dim <= 256 ? rope_kernel<T, 1> : rope_kernel<T, 2>;
     return launch(kernel, {blocks, kThreads}, stream, args, step);
   });
 }

@@ -4,6 +4,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -140,27 +141,31 @@ void test_activated(const Case& c) {
   expect(distance(out, want) < 4e-3, "the activated product equals the oracle", c.rows, c.n, c.k);
 }
 
-// All rows belong to one request, whose mask is the id 5; ids from `known` on do not exist.
-void test_reduced(const Case& c) {
+// All rows belong to one request, whose mask is the id 5; ids from `known` on do not exist. Of the
+// rows that are launched for, `there` are in the step, behind `first` others.
+void test_reduced(const Case& c, int there, int first) {
   const int known = c.n - c.n / 10, mask = 5;
   const int tiles = (c.n + cuda::kProductColumns - 1) / cuda::kProductColumns;
   RequestRow request{};
   request.blocks.mask_token = mask;
   const auto requests = up(std::vector<RequestRow>{request});
-  const auto heads = up(std::vector<cuda::HeadInfo>(c.rows, {0, 0}));
-  const auto counts = up(std::vector<cuda::StepCounts>{{1, c.rows, c.rows, 0}});
+  const auto heads = up(std::vector<cuda::HeadInfo>(first + c.rows, {0, 0}));
+  const auto counts = up(std::vector<cuda::StepCounts>{{1, first + c.rows, first + there, 0}});
   cuda::StepView step;
   step.requests = requests.as<RequestRow>();
   step.heads = heads.as<cuda::HeadInfo>();
   step.counts = counts.as<cuda::StepCounts>();
   const DeviceMemory out(size_t(c.rows) * tiles * sizeof(decide::TilePartial));
   check(cudaMemset(out.as(), 0xFF, out.bytes()), "poison");
-  const cuda::HeadReduction head{out.as<decide::TilePartial>(), tiles, known, 0};
-  check(cuda::launch_reduced_product(c.args(c.rows, false, 1), head, step, nullptr), "launch");
+  const cuda::HeadReduction head{out.as<decide::TilePartial>(), tiles, known, first};
+  cuda::ProductArgs args = c.args(c.rows, false, 1);
+  args.count = &step.counts->heads;
+  args.first = first;
+  check(cuda::launch_reduced_product(args, head, step, nullptr), "launch");
   check(cudaDeviceSynchronize(), "product");
   const auto got = down<decide::TilePartial>(out, size_t(c.rows) * tiles);
   bool good = true;
-  for (int r = 0; r < c.rows; ++r) {
+  for (int r = 0; r < there; ++r) {
     const decide::RowSums row = decide::sum_tiles(got.data() + size_t(r) * tiles, tiles);
     double best = -INFINITY, second = -INFINITY, sum = 0, weighted = 0;
     int argmax = -1;
@@ -183,6 +188,10 @@ void test_reduced(const Case& c) {
            std::fabs(row.weighted - weighted) < 1e-3 * (std::fabs(weighted) + sum);
   }
   expect(good, "the reduced head equals the oracle", c.rows, c.n, c.k);
+  const auto* const bytes = reinterpret_cast<const uint8_t*>(got.data() + size_t(there) * tiles);
+  const size_t behind = size_t(c.rows - there) * tiles * sizeof(decide::TilePartial);
+  expect(std::all_of(bytes, bytes + behind, [](uint8_t b) { return b == 0xFF; }),
+         "nothing is written behind the rows that are there", c.rows, c.n, c.k);
 }
 
 }  // namespace
@@ -202,7 +211,8 @@ int main() {
       for (const int splits : {1, 2, 3})
         if (k / 128 >= splits) test_parts(c, splits);
       test_activated(c);
-      test_reduced(c);
+      test_reduced(c, c.rows, 0);
+      test_reduced(c, (c.rows + 1) / 2, 3);
       ++cases;
     }
   std::printf("products: %d cases, %d failures\n", cases, failures);
