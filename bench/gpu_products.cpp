@@ -130,7 +130,7 @@ int main(int argc, char** argv) {
     std::printf("%-14s %5s %9s %7s %6s %9s %7s %6s %6s\n", "matrix", "rows", "cublas us", "GB/s",
                 "TFLOPs", "own us", "GB/s", "TFLOPs", "splits");
     for (const Matrix& m : kMatrices)
-      for (const int rows : {16, 32, 64, 128, 512, 2048}) {
+      for (const int rows : {16, 32, 64, 128, 512, 2048, 8192}) {
         const bool asked =
             argc < 3 || (m.name == std::string(argv[1]) && rows == std::atoi(argv[2]));
         if (asked && (m.n < 100000 || rows <= 512)) bench.compare(m, rows);

@@ -6,6 +6,10 @@
 namespace diffulex::cuda {
 namespace {
 
+__device__ inline float activated(float gate, float up) {
+  return gate / (1.0f + __expf(-gate)) * up;
+}
+
 // map_halves() puts 8 rows of gate before the 8 of up that belong to them: both are in one thread.
 struct StoreActivated {
   static constexpr bool kHalves = true;
@@ -21,19 +25,19 @@ struct StoreActivated {
                          const ProductTile& tile, int group, uint8_t*) const {
     const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
     const int column = (tile.column + group * kProductColumns) / 2 + warp % 4 * 8 + lane / 4;
-    if (column >= args.n) return;
+    const bool odd = lane / 4 % 2 != 0;
 #pragma unroll
-    for (int p = 0; p < S::kParts; ++p)
-#pragma unroll
-      for (int i = 0; i < S::kPart / 2; i += 4)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          const int row = tile.row + p * S::kPart + i / 4 * 8 + lane % 4 * 2 + e;
-          const float gate = sums[p][i + e], up = sums[p][i + 2 + e];
-          if (row < args.rows)
-            y[static_cast<int64_t>(row) * args.n + column] =
-                __float2bfloat16(gate / (1.0f + __expf(-gate)) * up);
-        }
+    for (int i = 0; i < S::kTokens / 2; i += 4) {
+      // Lanes of neighbouring columns trade, so that each has two columns of one row.
+      const float first = activated(sums[i], sums[i + 2]);
+      const float second = activated(sums[i + 1], sums[i + 3]);
+      const float other = __shfl_xor_sync(~0u, odd ? first : second, 4);
+      const int row = tile.row + i / 4 * 8 + lane % 4 * 2 + (odd ? 1 : 0);
+      const int64_t at = static_cast<int64_t>(row) * args.n + (odd ? column - 1 : column);
+      if (row < args.rows && column < args.n)
+        *reinterpret_cast<__nv_bfloat162*>(y + at) =
+            odd ? __floats2bfloat162_rn(other, second) : __floats2bfloat162_rn(first, other);
+    }
   }
 };
 

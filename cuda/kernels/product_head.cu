@@ -82,11 +82,10 @@ struct Reduce {
     constexpr int kRows = S::kTokens < kRowsAtOnce ? S::kTokens : kRowsAtOnce;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int column = static_cast<int>(threadIdx.x) / 32 % 4 * 16 + lane / 4;
-    const int p = first / S::kPart, from = first % S::kPart / 2;
 #pragma unroll
     for (int i = 0; i < kRows / 2; ++i)
       logits[(i / 4 * 8 + lane % 4 * 2 + i % 2) * kLine + column + i / 2 % 2 * 8] =
-          sums[p][from + i];
+          sums[first / 2 + i];
   }
 
   __device__ void reduce(const float* logits, int32_t row, int32_t mask, int32_t tile) const {

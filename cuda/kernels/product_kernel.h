@@ -19,8 +19,6 @@ struct ProductShape {
   static constexpr int kGroups = groups, kTokens = tokens, kBoxes = boxes, kStages = stages,
                        kCluster = cluster;
   static constexpr int kThreads = groups * 128 + 32;
-  static constexpr int kPart = tokens < 128 ? tokens : 128;  // tokens of one instruction
-  static constexpr int kParts = tokens / kPart;
   static constexpr int kWeightBox = kProductColumns * 128, kInputBox = tokens * 128;  // bytes
   static constexpr int kStageBytes = boxes * (groups * kWeightBox + kInputBox);
   static_assert(tokens % (8 * cluster) == 0);
@@ -143,7 +141,7 @@ __device__ inline void feed(const ProductArgs& args, int tiles, ProductShared<S>
 }
 
 template <class S>
-using ProductSums = float[S::kParts][S::kPart / 2];
+using ProductSums = float[S::kTokens / 2];
 
 template <class S>
 __device__ inline void release(ProductShared<S>& shared, int stage) {
@@ -158,9 +156,7 @@ template <class S>
 __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, int group,
                                 ProductShared<S>& shared, RingPlace& place) {
 #pragma unroll
-  for (int p = 0; p < S::kParts; ++p)
-#pragma unroll
-    for (int i = 0; i < S::kPart / 2; ++i) sums[p][i] = 0;
+  for (int i = 0; i < S::kTokens / 2; ++i) sums[i] = 0;
   int before = -1;
   for (int box = tile.begin; box < tile.end; box += S::kBoxes, place.next<S>()) {
     wait_barrier(shared.full[place.stage], place.turn);
@@ -171,11 +167,7 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
       const uint64_t x = matrix_descriptor(shared.inputs[place.stage][i]);
 #pragma unroll
       for (int k = 0; k < kBoxColumns / 16; ++k)  // 32 bytes of a line each
-#pragma unroll
-        for (int p = 0; p < S::kParts; ++p)
-          multiply_group(
-              sums[p], w + static_cast<uint64_t>(k) * 2,
-              x + static_cast<uint64_t>(k) * 2 + static_cast<uint64_t>(p) * (S::kPart * 128 >> 4));
+        multiply_group(sums, w + static_cast<uint64_t>(k) * 2, x + static_cast<uint64_t>(k) * 2);
     }
     commit_products();
     wait_products<1>();

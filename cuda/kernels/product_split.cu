@@ -20,14 +20,11 @@ struct StoreParts {
     const int column = tile.column + group * kProductColumns + warp % 4 * 16 + lane / 4;
     float* const to = y + static_cast<int64_t>(tile.split) * args.rows * args.n;
 #pragma unroll
-    for (int p = 0; p < S::kParts; ++p)
-#pragma unroll
-      for (int i = 0; i < S::kPart / 2; ++i) {
-        const int row = tile.row + p * S::kPart + i / 4 * 8 + lane % 4 * 2 + i % 2;
-        const int at = column + i / 2 % 2 * 8;
-        if (row < args.rows && at < args.n)
-          to[static_cast<int64_t>(row) * args.n + at] = sums[p][i];
-      }
+    for (int i = 0; i < S::kTokens / 2; ++i) {
+      const int row = tile.row + i / 4 * 8 + lane % 4 * 2 + i % 2;
+      const int at = column + i / 2 % 2 * 8;
+      if (row < args.rows && at < args.n) to[static_cast<int64_t>(row) * args.n + at] = sums[i];
+    }
   }
 };
 
