@@ -61,6 +61,9 @@ EnginePtr make_engine(const Options& options) {
   config.max_queue = kMaxQueue;
   config.event_mask = DIFFULEX_EVENT_STARTED | DIFFULEX_EVENT_COMMIT | DIFFULEX_EVENT_REVISION |
                       DIFFULEX_EVENT_PREEMPTED | DIFFULEX_EVENT_FINISHED;
+  const diffulex_kv steps{"device_steps", "4"};  // rows of steps, that everything has to cut short
+  config.engine_options = &steps;
+  config.engine_option_count = 1;
   diffulex_error* error = nullptr;
   diffulex_plan plan{};
   plan.struct_size = sizeof(plan);
