@@ -45,6 +45,15 @@ Outcomes option_out_of_range() {
          config_fails([](auto& c) { c.max_requests = UINT32_MAX; }, "max_requests");
 }
 
+Outcomes batch_invariant_on_the_cpu() {
+  const diffulex_kv option{"batch_invariant", "true"};
+  return config_fails([&](auto& config) {
+    config.devices = "cpu";
+    config.engine_options = &option;
+    config.engine_option_count = 1;
+  });
+}
+
 Outcomes option_twice() {
   const diffulex_kv option{"page_size", "16"};
   return with_options({{"page_size", "8"}, {"page_size", "16"}}) + config_fails([&](auto& config) {
@@ -132,6 +141,7 @@ void add_config_cases(Cases* cases) {
   c["engine-flags"] = [] { return config_fails([](auto& config) { config.flags = 1; }); };
   c["run-mode"] = [] { return config_fails([](auto& config) { config.run_mode = 9; }); };
   c["weight-dtype"] = [] { return config_fails([](auto& config) { config.weight_dtype = 77; }); };
+  c["batch-invariant-cpu"] = batch_invariant_on_the_cpu;
   c["kv-dtype"] = [] { return config_fails([](auto& config) { config.kv_dtype = 2; }); };
   c["device-unknown"] = unknown_device;
   c["option-unknown"] = [] { return with_options({{"page_sise", "8"}}); };
