@@ -1,6 +1,7 @@
 #include "step_driver.h"
 
 #include <algorithm>
+#include <exception>
 
 #include "decide/chain.h"
 #include "engine/request_record.h"
@@ -42,6 +43,13 @@ StepDriver::StepDriver(Backend& backend, const ArchSpec& arch, const EngineShape
       cache_(strategy_.make_cache_manager(shape_)),
       scheduler_(strategy_.make_scheduler(shape_, *cache_)),
       runner_(strategy_.make_runner(backend_)) {}
+
+StepDriver::~StepDriver() {
+  try {
+    if (ahead_ > 0) runner_->drain();
+  } catch (const std::exception&) {  // the next step says so
+  }
+}
 
 // Greedy, and nothing is ever sure enough: one token a step, so windows stay full for long.
 void StepDriver::add(int prompt_tokens) {

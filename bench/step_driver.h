@@ -32,6 +32,10 @@ class StepDriver {
  public:
   StepDriver(diffulex::Backend& backend, const diffulex::ArchSpec& arch,
              const diffulex::EngineShape& shape);  // shape.device_steps: as an engine has it
+  // Waits for a step that was asked for: the device is idle then, and its records are complete.
+  ~StepDriver();
+  StepDriver(const StepDriver&) = delete;
+  StepDriver& operator=(const StepDriver&) = delete;
 
   void add(int prompt_tokens);
   // work.rows 0: nothing was left to do.
