@@ -3,6 +3,8 @@
 
 #include <cuda_bf16.h>
 
+#include "base/dtype.h"
+
 namespace diffulex::cuda {
 
 __device__ inline float to_float(float x) { return x; }
@@ -31,6 +33,16 @@ __device__ inline void store4(__nv_bfloat16* at, float4 x) {
   const __nv_bfloat162 pairs[2] = {__floats2bfloat162_rn(x.x, x.y),
                                    __floats2bfloat162_rn(x.z, x.w)};
   *reinterpret_cast<uint2*>(at) = *reinterpret_cast<const uint2*>(pairs);
+}
+
+__device__ inline float4 add(float4 a, float4 b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+__device__ inline float squares(float4 v) { return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w; }
+
+// silu(gate) * up.
+__device__ inline float activated(float gate, float up) {
+  return gate / (1.0f + __expf(-gate)) * up;
 }
 
 __device__ inline float warp_sum(float x) {

@@ -31,14 +31,6 @@ __device__ bool is_skipped(const HeadChunk& chunk, const RequestRow& request) {
   return chunk.skip_greedy && request.sampler.temperature <= 0 && request.adjust_count == 0;
 }
 
-struct Best {
-  float value;
-  int32_t id;
-};
-__device__ Best better(Best a, Best b) {  // ties: the highest id
-  return b.value > a.value || (b.value == a.value && b.id > a.id) ? b : a;
-}
-
 template <class T, class Join>
 __device__ T block_reduce(T x, T* shared, Join&& join) {
   shared[threadIdx.x] = x;
@@ -64,8 +56,8 @@ __device__ void prepare(const HeadChunk& chunk, const RequestRow& request, const
   const float temperature = request.sampler.temperature;
   for (int i = 0; i < kPerThread; ++i) {
     const int32_t id = first + base + i;
-    const bool banned = id >= chunk.token_count || id == request.blocks.mask_token;
-    if (banned || !(fabsf(x[i]) <= 3.4e38f))
+    const bool banned = decide::is_banned(id, chunk.token_count, request.blocks.mask_token);
+    if (banned || !decide::is_finite(x[i]))
       x[i] = -INFINITY;
     else if (temperature > 0)
       x[i] = fminf(fmaxf(x[i] / temperature, -3.4e38f), 3.4e38f);
@@ -107,7 +99,7 @@ __device__ void draw(const float* weight, const float* x, float u, float sum, fl
 }
 
 __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
-  __shared__ Best best[kThreads];
+  __shared__ decide::Candidate best[kThreads];
   __shared__ float sums[kThreads];
   let_next_kernel_begin();
   wait_for_kernel_before();
@@ -127,18 +119,18 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   const auto id_of = [&](int i) {
     return first + static_cast<int32_t>(threadIdx.x) * kPerThread + i;
   };
-  Best mine{-INFINITY, -1};
-  for (int i = 0; i < kPerThread; ++i) mine = better(mine, {x[i], id_of(i)});
-  const Best top = block_reduce(mine, best, better);
-  if (!(top.value > -INFINITY)) {
+  decide::Candidate mine{-INFINITY, -1};
+  for (int i = 0; i < kPerThread; ++i) mine = decide::likelier(mine, {x[i], id_of(i)});
+  const decide::Candidate top = block_reduce(mine, best, decide::likelier);
+  if (!(top.logit > -INFINITY)) {
     if (threadIdx.x == 0) *out = {-INFINITY, -1, 0, 0, -1, 0, -INFINITY};
     return;
   }
-  Best rest{-INFINITY, -1};
+  decide::Candidate rest{-INFINITY, -1};
   float sum = 0, weighted = 0;
   for (int i = 0; i < kPerThread; ++i) {
-    if (id_of(i) != top.id) rest = better(rest, {x[i], id_of(i)});
-    const float below = x[i] - top.value;
+    if (id_of(i) != top.token) rest = decide::likelier(rest, {x[i], id_of(i)});
+    const float below = x[i] - top.logit;
     weight[i] = expf(below);
     sum += weight[i];
     if (weight[i] > 0) weighted += weight[i] * below;
@@ -146,8 +138,9 @@ __global__ void reduce_kernel(HeadChunk chunk, StepView step) {
   const auto add = [](float a, float b) { return a + b; };
   sum = block_reduce(sum, sums, add);
   weighted = block_reduce(weighted, sums, add);
-  const Best second = block_reduce(rest, best, better);
-  if (threadIdx.x == 0) *out = {top.value, top.id, sum, weighted, top.id, top.value, second.value};
+  const decide::Candidate second = block_reduce(rest, best, decide::likelier);
+  if (threadIdx.x == 0)
+    *out = {top.logit, top.token, sum, weighted, top.token, top.logit, second.logit};
   __syncthreads();
   if (request.sampler.temperature <= 0 || decide::truncates(request.sampler)) return;
   const float u = decide::uniform(

@@ -21,23 +21,15 @@ __global__ void embed_kernel(const T* table, StepView step, int hidden, float* o
     out[row * hidden + i] = to_float(from[i]);
 }
 
-__device__ inline float squares_of(float4 v) {
-  return v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-}
-
-__device__ inline float4 add4(float4 a, float4 b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
-}
-
 // Quad i of row `row`, with what is added to it.
 __device__ inline float4 load_quad(const NormArgs& a, int64_t row, int i) {
   const int quads = a.hidden / 4;
   auto* const x = reinterpret_cast<float4*>(a.x) + row * quads + i;
   float4 v = *x;
-  if (a.bias != nullptr) v = add4(v, reinterpret_cast<const float4*>(a.bias)[i]);
+  if (a.bias != nullptr) v = add(v, reinterpret_cast<const float4*>(a.bias)[i]);
   const auto* const parts = reinterpret_cast<const float4*>(a.product.parts) + row * quads + i;
 #pragma unroll 4
-  for (int s = 0; s < a.product.splits; ++s) v = add4(v, parts[a.product.stride / 4 * s]);
+  for (int s = 0; s < a.product.splits; ++s) v = add(v, parts[a.product.stride / 4 * s]);
   if (a.keep && (a.bias != nullptr || a.product.splits > 0)) *x = v;
   return v;
 }
@@ -78,16 +70,16 @@ __device__ void norm_row(const NormArgs& a, const KeptWeights<early>& weights, i
                          float* shared) {
   const int quads = a.hidden / 4, behind = static_cast<int>(threadIdx.x) + kKept * kThreads;
   float4 kept[kKept];
-  float squares = 0;
+  float total = 0;
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;
     if (i >= quads) break;
     kept[k] = load_quad(a, row, i);
-    squares += squares_of(kept[k]);
+    total += squares(kept[k]);
   }
-  for (int i = behind; i < quads; i += kThreads) squares += squares_of(load_quad(a, row, i));
-  const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.hidden) + a.eps);
+  for (int i = behind; i < quads; i += kThreads) total += squares(load_quad(a, row, i));
+  const float scale = rsqrtf(block_sum(total, shared) / static_cast<float>(a.hidden) + a.eps);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     const int i = static_cast<int>(threadIdx.x) + k * kThreads;

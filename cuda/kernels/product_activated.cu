@@ -1,14 +1,11 @@
 // The product of gate and up, activated where it is computed.
 #include <cuda_bf16.h>
 
+#include "cuda/kernels/element.h"
 #include "cuda/kernels/product_kernel.h"
 
 namespace diffulex::cuda {
 namespace {
-
-__device__ inline float activated(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
-}
 
 // map_halves() puts 8 rows of gate before the 8 of up that belong to them: both are in one thread.
 struct StoreActivated {

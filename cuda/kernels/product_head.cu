@@ -9,16 +9,6 @@ constexpr int kSharers = 128 / kRowsAtOnce;
 constexpr int kIds = kProductColumns / kSharers;  // of a thread
 constexpr int kLine = kProductColumns + 4;        // floats: neighbouring rows in other banks
 
-struct Top {
-  float value;
-  int32_t id;
-};
-
-// Ties: the highest id.
-__device__ inline Top higher(Top a, Top b) {
-  return b.value > a.value || (b.value == a.value && b.id > a.id) ? b : a;
-}
-
 __device__ inline float sum_of_sharers(float x) {
   for (int offset = kSharers / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
   return x;
@@ -26,28 +16,28 @@ __device__ inline float sum_of_sharers(float x) {
 
 // What the sharers of a row know together about its logits x, of ids from `first` on.
 __device__ inline decide::TilePartial reduce_row(const float (&x)[kIds], int32_t first) {
-  Top top{-INFINITY, -1};
+  decide::Candidate top{-INFINITY, -1};
 #pragma unroll
-  for (int i = 0; i < kIds; ++i) top = higher(top, {x[i], first + i});
+  for (int i = 0; i < kIds; ++i) top = decide::likelier(top, {x[i], first + i});
   for (int offset = kSharers / 2; offset > 0; offset /= 2)
-    top = higher(top,
-                 {__shfl_xor_sync(~0u, top.value, offset), __shfl_xor_sync(~0u, top.id, offset)});
-  const bool any = top.value > -INFINITY;
+    top = decide::likelier(
+        top, {__shfl_xor_sync(~0u, top.logit, offset), __shfl_xor_sync(~0u, top.token, offset)});
+  const bool any = top.logit > -INFINITY;
   float sum = 0, weighted = 0, second = -INFINITY;
 #pragma unroll
   for (int i = 0; i < kIds; ++i) {
-    const float below = any ? x[i] - top.value : -INFINITY;
+    const float below = any ? x[i] - top.logit : -INFINITY;
     const float weight = __expf(below);
     sum += weight;
     if (weight > 0) weighted += weight * below;
-    if (first + i != top.id) second = fmaxf(second, x[i]);
+    if (first + i != top.token) second = fmaxf(second, x[i]);
   }
   for (int offset = kSharers / 2; offset > 0; offset /= 2)
     second = fmaxf(second, __shfl_xor_sync(~0u, second, offset));
   sum = sum_of_sharers(sum);
   weighted = sum_of_sharers(weighted);
   if (!any) return {-INFINITY, -1, 0, 0, -1, 0, -INFINITY};
-  return {top.value, top.id, sum, weighted, top.id, top.value, second};
+  return {top.logit, top.token, sum, weighted, top.token, top.logit, second};
 }
 
 struct Reduce {
@@ -101,8 +91,8 @@ struct Reduce {
     }
 #pragma unroll
     for (int i = 0; i < kIds; ++i) {
-      const bool banned = first + i >= head.token_count || first + i == mask;
-      if (banned || !(fabsf(x[i]) <= 3.4e38f)) x[i] = -INFINITY;
+      if (decide::is_banned(first + i, head.token_count, mask) || !decide::is_finite(x[i]))
+        x[i] = -INFINITY;
     }
     const decide::TilePartial partial = reduce_row(x, first);
     if (mask >= 0 && share == 0 && tile < head.tile_count)

@@ -58,9 +58,6 @@ __device__ void put(const Target<T>& target, int i, float4 x) {
   if (target.page != nullptr) store4(target.page + i, x);
 }
 
-__device__ inline float4 sum(float4 a, float4 b) {
-  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
-}
 __device__ inline float4 product(float4 a, float4 b) {
   return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
 }
@@ -68,10 +65,9 @@ __device__ inline float4 scaled(float4 x, float scale, float4 weight) {
   return {x.x * (scale * weight.x), x.y * (scale * weight.y), x.z * (scale * weight.z),
           x.w * (scale * weight.w)};
 }
-__device__ inline float squares(float4 x) { return x.x * x.x + x.y * x.y + x.z * x.z + x.w * x.w; }
 // a * c + b * s
 __device__ inline float4 turned(float4 a, float4 c, float4 b, float4 s) {
-  return sum(product(a, c), product(b, s));
+  return add(product(a, c), product(b, s));
 }
 
 // Elements [i, i + 4) of a head that begins at element `begin` of the product.
@@ -81,8 +77,8 @@ __device__ float4 load_elements(const RopeArgs& a, int64_t begin, int head, int 
   if (a.product.parts == nullptr) x = load4(static_cast<const T*>(a.qkv) + begin + i);
 #pragma unroll 4
   for (int s = 0; s < a.product.splits; ++s)
-    x = sum(x, load4(a.product.parts + a.product.stride * s + begin + i));
-  return a.bias == nullptr ? x : sum(x, load4(a.bias + head * a.kv.dim + i));
+    x = add(x, load4(a.product.parts + a.product.stride * s + begin + i));
+  return a.bias == nullptr ? x : add(x, load4(a.bias + head * a.kv.dim + i));
 }
 
 // How the lanes of a warp share heads: `lanes` of them take one head.
@@ -179,10 +175,6 @@ __global__ void angles_kernel(float* angles, int64_t positions, int dim, double 
     angles[position * dim + i] = static_cast<float>(cos(angle));
     angles[position * dim + half + i] = static_cast<float>(sin(angle));
   }
-}
-
-__device__ inline float activated(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
 }
 
 // Four neighbours of a row at a time.
