@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <exception>
 
-#include "decide/chain.h"
 #include "engine/request_record.h"
 
 namespace diffulex_bench {
@@ -70,20 +69,6 @@ void StepDriver::add(int prompt_tokens) {
   scheduler_->add(std::move(request));
 }
 
-// As Engine::steps_ahead.
-int StepDriver::steps_ahead(const Schedule& schedule) {
-  const int most = shape_.device_steps - 1;
-  int32_t rows = 0, heads = 0, later = 0;
-  for (const ScheduledRequest& s : schedule.rows) {
-    rows += s.rows;
-    heads += s.request->head_rows();
-    later += decide::blocks_bound(s.request->spec.blocks, s.request->window, most) *
-             s.request->block_size();
-  }
-  if (most == 0 || !backend_.worth_following(rows, heads, later)) return 0;
-  return scheduler_->reserve_ahead(most);
-}
-
 // Everything that is timed, and nothing else but counting.
 bool StepDriver::drive(StepWork& work) {
   const bool follows = ahead_ > 0;
@@ -98,7 +83,9 @@ bool StepDriver::drive(StepWork& work) {
   if (follows) {
     runner_->next(*schedule_, --ahead_ > 0);
   } else {
-    ahead_ = steps_ahead(*schedule_);
+    const int most = shape_.device_steps - 1;
+    const bool offered = most > 0 && runner_->worth_following(*schedule_, most);
+    ahead_ = offered ? scheduler_->reserve_ahead(most) : 0;
     runner_->run(steps_++, *schedule_, ahead_);
   }
   for (const ScheduledRequest& s : schedule_->rows)

@@ -43,7 +43,6 @@ class StepDriver {
 
  private:
   bool drive(StepWork& work);
-  int steps_ahead(const diffulex::Schedule& schedule);
 
   const diffulex::ArchSpec& arch_;
   const diffulex::EngineShape shape_;

@@ -164,15 +164,7 @@ bool Engine::run_step() {
 // How many steps the device may run behind this one; their pages are reserved.
 int Engine::steps_ahead(const Schedule& schedule) {
   const int most = config_.shape.device_steps - 1;
-  if (most == 0) return 0;
-  int32_t rows = 0, heads = 0, later = 0;
-  for (const ScheduledRequest& s : schedule.rows) {
-    const Request& r = *s.request;
-    rows += s.rows;
-    heads += r.head_rows();
-    later += decide::blocks_bound(r.spec.blocks, r.window, most) * r.block_size();
-  }
-  if (!backend_->worth_following(rows, heads, later)) return 0;
+  if (most == 0 || !runner_->worth_following(schedule, most)) return 0;
   const std::lock_guard lock(cache_mutex_);
   return scheduler_->reserve_ahead(most);
 }

@@ -129,4 +129,15 @@ void ModelRunner::apply(const Schedule& schedule, const StepResult& result) {
   }
 }
 
+bool ModelRunner::worth_following(const Schedule& schedule, int most) const {
+  int32_t rows = 0, heads = 0, later = 0;
+  for (const ScheduledRequest& s : schedule.rows) {
+    const Request& r = *s.request;
+    rows += s.rows;
+    heads += r.head_rows();
+    later += decide::blocks_bound(r.spec.blocks, r.window, most) * r.block_size();
+  }
+  return backend_.worth_following(rows, heads, later);
+}
+
 }  // namespace diffulex

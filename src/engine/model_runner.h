@@ -27,6 +27,9 @@ class ModelRunner {
   StepResult next(const Schedule& schedule, bool more);
   // The same when no request waits for it any more.
   void drain();
+  // Whether up to `most` forwards should follow the schedule's: the backend computes no padding for
+  // them in vain.
+  bool worth_following(const Schedule& schedule, int most) const;
 
  protected:
   // Fills the row of one request; a strategy whose kernels read other facts overrides this.
