@@ -44,6 +44,7 @@ class NullBackend : public Backend {
   }
   StepResult next(bool /*more*/) override { return {}; }  // never asked for
   MemoryPlan memory() const override { return {}; }
+  int64_t kv_pages() const override { return 0; }
   std::string kernels() const override { return "none"; }
 
   double seconds = 0;

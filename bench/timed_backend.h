@@ -23,6 +23,7 @@ class TimedBackend : public diffulex::Backend {
     return inner_.worth_following(rows, heads, most);
   }
   diffulex::MemoryPlan memory() const override { return inner_.memory(); }
+  int64_t kv_pages() const override { return inner_.kv_pages(); }
   std::string kernels() const override { return inner_.kernels(); }
 
   double milliseconds() const { return spent_.count(); }  // in it, since it was made

@@ -1,6 +1,7 @@
 // From what the CUDA runtime says to Errors.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
 
 namespace diffulex::cuda {
@@ -10,7 +11,12 @@ namespace diffulex::cuda {
 void check(cudaError_t status, const char* what);
 inline void check(int status, const char* what) { check(static_cast<cudaError_t>(status), what); }
 
-// Makes a device current and puts the caller's back.
+// For an allocation of so many bytes on the current device, or in pinned memory: with the details
+// "bytes_needed" and "bytes_free" when there are not as many.
+void check_allocation(cudaError_t status, size_t bytes);
+
+// Makes a device's primary context current and puts back what the caller had, which may be a
+// context of the driver's API or none.
 class CurrentDevice {
  public:
   explicit CurrentDevice(int device);
@@ -19,7 +25,7 @@ class CurrentDevice {
   CurrentDevice& operator=(const CurrentDevice&) = delete;
 
  private:
-  int before_ = -1;  // -1: the caller had none, or it is the same one
+  const CUcontext before_;
 };
 
 }  // namespace diffulex::cuda

@@ -37,8 +37,9 @@ int64_t max_over(const ArchSpec& arch, auto&& size) {
   return most;
 }
 
-size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  // keys or values
-  return static_cast<size_t>(config.kv_pages) * static_cast<size_t>(config.page_size) *
+// Of keys or of values.
+size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config, int64_t pages) {
+  return static_cast<size_t>(pages) * static_cast<size_t>(config.page_size) *
          static_cast<size_t>(layer.kv_heads * layer.head_dim) * size_of(config.weight_dtype);
 }
 
@@ -68,7 +69,7 @@ size_t rounded_rows(const BackendConfig& config, int rows) {
 // Sizes of the step buffers in bytes.
 struct Sizes {
   size_t residual, normed, qkv, q, gate_up, activated, flight, carried, logits, tiles, tables,
-      partials, parts;
+      partials, parts, sorting;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const auto rows = rounded_rows(config, config.max_tokens),
@@ -101,6 +102,7 @@ struct Sizes {
               return most_parts(arch, l, count_multiprocessors(config.device));
             });
     tables = requests * static_cast<size_t>(config.max_pages_per_request) * sizeof(int32_t);
+    sorting = sort_bytes(arch.vocab_size);
     partials = 0;
     for (const LayerSpec& l : arch.layers)
       partials = std::max(partials, attention_workspace_bytes(
@@ -109,7 +111,7 @@ struct Sizes {
   }
   uint64_t sum() const {
     return residual + normed + qkv + 2 * q + gate_up + activated + 2 * flight + carried + logits +
-           tiles + tables + partials + parts;
+           tiles + tables + partials + parts + sorting;
   }
 };
 
@@ -129,7 +131,8 @@ int Forward::item_rows(const ArchSpec& arch) {
 MemoryPlan Forward::plan(const ArchSpec& arch, const BackendConfig& config) {
   MemoryPlan plan;
   plan.weights = DeviceModel::planned_bytes(arch, config.weight_dtype);
-  for (const LayerSpec& layer : arch.layers) plan.kv += 2 * layer_kv_bytes(layer, config);
+  for (const LayerSpec& layer : arch.layers) 
+    plan.kv += 2 * layer_kv_bytes(layer, config, config.kv_pages);
   const auto positions = static_cast<uint64_t>(config.max_pages_per_request) *
                              static_cast<uint64_t>(config.page_size) +
                          static_cast<uint64_t>(config.max_tokens);
@@ -164,11 +167,11 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
                                {&partials_, sizes.partials},
                                {&parts_, sizes.parts},
                                {&logits_, sizes.logits},
+                               {&sorting_, sizes.sorting},
                                {&tiles_, sizes.tiles},
                                {&tables_, sizes.tables}})
     *memory = DeviceMemory(bytes);
   make_angles();
-  make_layers();
 }
 
 void Forward::make_angles() {
@@ -190,13 +193,16 @@ void Forward::make_angles() {
   }
 }
 
-void Forward::make_layers() {
+void Forward::place_cache(int64_t pages) {
   size_t total = 0;
-  for (const LayerSpec& spec : arch_.layers) total += 2 * layer_kv_bytes(spec, config_);
+  for (const LayerSpec& spec : arch_.layers) total += 2 * layer_kv_bytes(spec, config_, pages);
+  kv_ = DeviceMemory();  // both may not fit
   kv_ = DeviceMemory(total);
+  if (total > 0) check(cudaMemsetAsync(kv_.as(), 0, total, stream_), "the KV cache");
+  layers_.clear();
   std::byte* at = kv_.as();
   for (const LayerSpec& spec : arch_.layers) {
-    const size_t bytes = layer_kv_bytes(spec, config_);
+    const size_t bytes = layer_kv_bytes(spec, config_, pages);
     layers_.push_back({dtype_, spec.kv_heads, spec.head_dim, config_.page_size, config_.max_tokens,
                        at, at + bytes, flight_keys_.as(), flight_values_.as()});
     at += 2 * bytes;
@@ -280,7 +286,6 @@ void Forward::select(std::span<const HeadRow> heads, decide::Pick* picks) {
     check(launch_pick(chunk, step_, stream_), "the selection of tokens");
     for (int64_t row = 0; row < count && first + row < static_cast<int64_t>(heads.size()); ++row) {
       if (!decide::truncates(heads[static_cast<size_t>(first + row)].sampler)) continue;
-      if (sorting_.bytes() == 0) sorting_ = DeviceMemory(sort_bytes(arch_.vocab_size));
       check(launch_pick_sorted(chunk, step_, static_cast<int32_t>(row), sorting_.as(), stream_),
             "the sorting of candidates");
     }

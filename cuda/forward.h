@@ -26,6 +26,9 @@ class Forward {
   Forward(const ArchSpec& arch, const BackendConfig& config, const DeviceModel& model, Blas& blas,
           cudaStream_t stream);
 
+  // Makes a cache of so many pages, all zeros, in place of the one before. Its address is another.
+  void place_cache(int64_t pages);
+
   // Puts the whole step on the stream: body, head, picks. samplers: of the head rows, for the
   // host's choice of the way to pick. picks: [heads], of the device.
   void run(const StepView& step, std::span<const HeadRow> heads, decide::Pick* picks);
@@ -44,7 +47,6 @@ class Forward {
  private:
   friend class ForwardOps;
   void make_angles();
-  void make_layers();
   void select(std::span<const HeadRow> heads, decide::Pick* picks);
   void select_greedy(decide::Pick* picks);
   int32_t token_count() const;  // ids that may be chosen
@@ -81,7 +83,7 @@ class Forward {
   DeviceMemory carried_;                      // [max_requests, hidden]
   DeviceMemory logits_;                       // [chunk, vocabulary] f32
   DeviceMemory tiles_;                        // [chunk, tiles], of either way
-  DeviceMemory sorting_;                      // made when a request first needs it
+  DeviceMemory sorting_;                      // of candidates, one row at a time
   StepView step_;                             // that runs
 };
 

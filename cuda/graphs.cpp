@@ -3,11 +3,6 @@
 #include "cuda/error.h"
 
 namespace diffulex::cuda {
-namespace {
-
-constexpr size_t kMostShapes = 256;  // more than steady work has; beyond it all are forgotten
-
-}  // namespace
 
 Graphs::~Graphs() { clear(); }
 
@@ -32,6 +27,15 @@ void Graphs::run(const StepShape& shape, bool chained, cudaStream_t stream,
   Entry& entry = found->second;
   if (entry.graph == nullptr) entry.graph = record(stream, launch);
   check(cudaGraphLaunch(entry.graph, stream), "the launch of a recorded step");
+}
+
+int Graphs::prepare(const StepShape& shape, bool chained, cudaStream_t stream,
+                    const std::function<void()>& launch) {
+  if (entries_.size() >= kMostShapes) return 0;
+  Entry& entry = entries_[{shape, chained}];
+  if (entry.graph != nullptr) return 0;
+  entry.graph = record(stream, launch);
+  return 1;
 }
 
 cudaGraphExec_t Graphs::record(cudaStream_t stream, const std::function<void()>& launch) {

@@ -11,8 +11,8 @@
 
 namespace diffulex::cuda {
 
-// A shape is recorded when it comes for the second time: the first one has made everything that a
-// recording must not make (kernels of products, memory). Thread class: the backend's owner thread.
+// A shape that was not prepared is recorded when it comes for the second time: the first one has
+// made everything that a recording must not make (kernels of products, memory). Thread class: the backend's owner thread.
 class Graphs {
  public:
   Graphs() = default;
@@ -20,10 +20,16 @@ class Graphs {
   Graphs(const Graphs&) = delete;
   Graphs& operator=(const Graphs&) = delete;
 
+  static constexpr size_t kMostShapes = 256;  // beyond it all are forgotten: steady work has fewer
+
   // Runs `launch`, which puts a step of this shape on the stream, or its recording. chained: one
   // that the device makes out of the step before.
   void run(const StepShape& shape, bool chained, cudaStream_t stream,
            const std::function<void()>& launch);
+  // Records `launch` without running it, unless that was done; what it needs was made by a step of
+  // the same shape. Returns 1 if it did.
+  int prepare(const StepShape& shape, bool chained, cudaStream_t stream,
+              const std::function<void()>& launch);
   // What was recorded is void: memory has moved.
   void clear();
 

@@ -16,7 +16,7 @@ class Memory {
  public:
   Memory() = default;
   explicit Memory(size_t bytes) : bytes_(bytes) {
-    if (bytes > 0) check(Allocate(&data_, bytes), "allocation of device memory");
+    if (bytes > 0) check_allocation(Allocate(&data_, bytes), bytes);
   }
   ~Memory() {
     if (data_ != nullptr) (void)Free(data_);

@@ -5,24 +5,16 @@
 #include <string>
 
 #include "base/error.h"
+#include "cuda/driver.h"
 
 namespace diffulex::cuda {
 namespace {
 
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
-// The driver is asked through the runtime, so that the library needs none to load.
-Encode find_encode() {
-  void* function = nullptr;
-  cudaDriverEntryPointQueryResult found = cudaDriverEntryPointSymbolNotFound;
-  const cudaError_t status = cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function,
-                                                              12000, cudaEnableDefault, &found);
-  if (status != cudaSuccess || found != cudaDriverEntryPointSuccess) return nullptr;
-  return reinterpret_cast<Encode>(function);
-}
-
 Encode encode() {
-  static const Encode function = find_encode();
+  static const auto function =
+      reinterpret_cast<Encode>(driver_function("cuTensorMapEncodeTiled"));
   return function;
 }
 

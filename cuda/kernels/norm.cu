@@ -1,4 +1,6 @@
 // Embedding, RMSNorm and the rows that are carried over.
+#include <type_traits>
+
 #include "cuda/kernels/body.h"
 #include "cuda/kernels/element.h"
 #include "cuda/kernels/launch.h"
@@ -21,25 +23,48 @@ __global__ void embed_kernel(const T* table, StepView step, int hidden, float* o
     out[row * hidden + i] = to_float(from[i]);
 }
 
-// Quad i of row `row`, with what is added to it.
-__device__ inline float4 load_quad(const NormArgs& a, int64_t row, int i) {
-  const int quads = a.hidden / 4;
-  auto* const x = reinterpret_cast<float4*>(a.x) + row * quads + i;
-  float4 v = *x;
-  if (a.bias != nullptr) v = add(v, reinterpret_cast<const float4*>(a.bias)[i]);
-  const auto* const parts = reinterpret_cast<const float4*>(a.product.parts) + row * quads + i;
-#pragma unroll 4
-  for (int s = 0; s < a.product.splits; ++s) v = add(v, parts[a.product.stride / 4 * s]);
-  if (a.keep && (a.bias != nullptr || a.product.splits > 0)) *x = v;
-  return v;
-}
-
 constexpr int kFewRows = 256;
-constexpr int kKept = 4;  // quads of a thread in registers: rows of up to 4,096 are read once
+
+// The quads of a row that one thread works on: `first` + k * kThreads.
+struct ThreadQuads {
+  float4* x;
+  const float4* parts;
+  int64_t stride;
+  int first, quads;
+
+  __device__ ThreadQuads(const NormArgs& a, int64_t row, int k)
+      : x(reinterpret_cast<float4*>(a.x) + row * (a.hidden / 4)),
+        parts(reinterpret_cast<const float4*>(a.product.parts) + row * (a.hidden / 4)),
+        stride(a.product.stride / 4),
+        first(static_cast<int>(threadIdx.x) + k * kThreads),
+        quads(a.hidden / 4) {}
+  __device__ int at(int k) const { return first + k * kThreads; }
+  __device__ bool has(int k) const { return at(k) < quads; }
+
+  // With what is added to them. No load waits for the result of another one.
+  template <int kCount>
+  __device__ void load(const NormArgs& a, float4 (&v)[kCount]) const {
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) v[k] = has(k) ? x[at(k)] : float4{0, 0, 0, 0};
+    if (a.bias != nullptr)
+#pragma unroll
+      for (int k = 0; k < kCount; ++k)
+        if (has(k)) v[k] = add(v[k], reinterpret_cast<const float4*>(a.bias)[at(k)]);
+#pragma unroll 4
+    for (int s = 0; s < a.product.splits; ++s)
+#pragma unroll
+      for (int k = 0; k < kCount; ++k)
+        if (has(k)) v[k] = add(v[k], parts[stride * s + at(k)]);
+  }
+};
+
+__device__ inline bool keeps_sums(const NormArgs& a) {
+  return a.keep && (a.bias != nullptr || a.product.splits > 0);
+}
 
 // The weights of a thread's quads. Where there are few rows they are read before the kernel in
 // front has ended, since nobody knows how far away they are; many rows have them near.
-template <bool early>
+template <bool early, int kKept>
 struct KeptWeights {
   float4 quads[kKept];
 
@@ -50,55 +75,58 @@ struct KeptWeights {
       if (i < a.hidden / 4) quads[k] = load4(a.weight + 4 * i);
     }
   }
-  __device__ float4 get(const NormArgs&, int k) const { return quads[k]; }
+  __device__ float4 get(const NormArgs&, int k, int) const { return quads[k]; }
 };
-template <>
-struct KeptWeights<false> {
+template <int kKept>
+struct KeptWeights<false, kKept> {
   __device__ explicit KeptWeights(const NormArgs&) {}
-  __device__ float4 get(const NormArgs& a, int k) const {
-    return load4(a.weight + 4 * (static_cast<int>(threadIdx.x) + k * kThreads));
-  }
+  __device__ float4 get(const NormArgs& a, int, int i) const { return load4(a.weight + 4 * i); }
 };
 
 __device__ inline float4 scaled(float4 v, float scale, float4 w) {
   return {v.x * scale * w.x, v.y * scale * w.y, v.z * scale * w.z, v.w * scale * w.w};
 }
 
-// Four values at a time; what a thread has read stays in its registers.
-template <bool early, class T>
-__device__ void norm_row(const NormArgs& a, const KeptWeights<early>& weights, int64_t row, T* out,
-                         float* shared) {
-  const int quads = a.hidden / 4, behind = static_cast<int>(threadIdx.x) + kKept * kThreads;
-  float4 kept[kKept];
+// Four values at a time; the first kKept quads that a thread has read stay in its registers.
+template <bool early, int kKept, class T>
+__device__ void norm_row(const NormArgs& a, const KeptWeights<early, kKept>& weights, int64_t row,
+                         T* out, float* shared) {
+  const ThreadQuads mine(a, row, 0);
+  const bool keeps = keeps_sums(a);
+  float4 kept[kKept], one[1];
+  mine.load(a, kept);
   float total = 0;
 #pragma unroll
-  for (int k = 0; k < kKept; ++k) {
-    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (i >= quads) break;
-    kept[k] = load_quad(a, row, i);
-    total += squares(kept[k]);
+  for (int k = 0; k < kKept; ++k) total += squares(kept[k]);
+  for (int k = kKept; mine.has(k); ++k) {
+    ThreadQuads(a, row, k).load(a, one);
+    total += squares(one[0]);
+    if (keeps) mine.x[mine.at(k)] = one[0];
   }
-  for (int i = behind; i < quads; i += kThreads) total += squares(load_quad(a, row, i));
   const float scale = rsqrtf(block_sum(total, shared) / static_cast<float>(a.hidden) + a.eps);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
-    const int i = static_cast<int>(threadIdx.x) + k * kThreads;
-    if (i < quads) store4(out + 4 * i, scaled(kept[k], scale, weights.get(a, k)));
+    const int i = mine.at(k);
+    if (i >= mine.quads) break;
+    store4(out + 4 * i, scaled(kept[k], scale, weights.get(a, k, i)));
+    if (keeps) mine.x[i] = kept[k];
   }
   NormArgs again = a;  // what was kept must not be added twice
   if (a.keep) again.bias = nullptr, again.product.splits = 0;
-  for (int i = behind; i < quads; i += kThreads)
-    store4(out + 4 * i, scaled(load_quad(again, row, i), scale, load4(a.weight + 4 * i)));
+  for (int k = kKept; mine.has(k); ++k) {
+    ThreadQuads(a, row, k).load(again, one);
+    store4(out + 4 * mine.at(k), scaled(one[0], scale, load4(a.weight + 4 * mine.at(k))));
+  }
 }
 
-template <class T, bool early>
+template <class T, bool early, int kKept>
 __global__ void __launch_bounds__(kThreads) norm_kernel(const NormArgs a) {
   __shared__ float shared[kThreads / 32];
   let_next_kernel_begin();
   const int64_t row = blockIdx.x, hidden = a.hidden;
   const bool there = row < *a.count;
   const int64_t from = there && a.from != nullptr ? a.from[row] : row;
-  const KeptWeights<early> weights(a);
+  const KeptWeights<early, kKept> weights(a);
   wait_for_kernel_before();
   if (!there) return;
   T* const out = static_cast<T*>(a.out) + row * hidden;
@@ -111,7 +139,7 @@ __global__ void __launch_bounds__(kThreads) norm_kernel(const NormArgs a) {
     out[i] = kept[i];
 }
 
-template <class T>
+template <class T, int kKept>
 __global__ void __launch_bounds__(kThreads)
     carry_kernel(const NormArgs a, const StepView step, T* carried) {
   __shared__ float shared[kThreads / 32];
@@ -119,7 +147,7 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
   const CarryInfo c = step.carries[blockIdx.x];
-  norm_row(a, KeptWeights<false>(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden,
+  norm_row(a, KeptWeights<false, kKept>(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden,
            shared);
 }
 
@@ -128,6 +156,13 @@ __global__ void convert_kernel(const From* from, To* to, int64_t n) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
     store(to + i, to_float(from[i]));
+}
+
+// Calls fn with how many quads of a row a thread keeps, as a type: all of rows of up to 4,096.
+template <class Fn>
+int with_kept(int hidden, Fn&& fn) {
+  if (hidden <= 4 * 2 * kThreads) return fn(std::integral_constant<int, 2>());
+  return fn(std::integral_constant<int, 4>());
 }
 
 }  // namespace
@@ -147,9 +182,13 @@ int launch_norm(const NormArgs& args, cudaStream_t stream) {
   if (args.rows == 0) return 0;
   if (args.hidden % 4 != 0) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(args.dtype, [&](auto t) {
-    using T = decltype(t);
-    const auto kernel = args.rows <= kFewRows ? norm_kernel<T, true> : norm_kernel<T, false>;
-    return launch(kernel, {dim3(static_cast<unsigned>(args.rows)), kThreads}, stream, args);
+    return with_kept(args.hidden, [&](auto kept) {
+      using T = decltype(t);
+      constexpr int kKept = decltype(kept)::value;
+      const auto kernel =
+          args.rows <= kFewRows ? norm_kernel<T, true, kKept> : norm_kernel<T, false, kKept>;
+      return launch(kernel, {dim3(static_cast<unsigned>(args.rows)), kThreads}, stream, args);
+    });
   });
 }
 
@@ -157,9 +196,12 @@ int launch_carry(const NormArgs& args, const StepView& step, void* carried, cuda
   const int count = step.shape.carries;
   if (count == 0) return 0;
   return with_element(args.dtype, [&](auto t) {
-    using T = decltype(t);
-    return launch(carry_kernel<T>, {dim3(static_cast<unsigned>(count)), kThreads}, stream, args,
-                  step, static_cast<T*>(carried));
+    return with_kept(args.hidden, [&](auto kept) {
+      using T = decltype(t);
+      return launch(carry_kernel<T, decltype(kept)::value>,
+                    {dim3(static_cast<unsigned>(count)), kThreads}, stream, args, step,
+                    static_cast<T*>(carried));
+    });
   });
 }
 

@@ -23,13 +23,16 @@ struct BackendConfig {
   int max_head_rows = 0;  // rows of one step that the sampler reads
   int max_pages_per_request = 0;
   int page_size = 0;  // tokens
-  int64_t kv_pages = 0;
+  int64_t kv_pages = 0;        // wanted; all that there are on the CPU
+  int64_t kv_pages_least = 0;  // fewer are an error, where a device may have fewer; 0: kv_pages
+  int memory_percent = 100;    // how full a device's memory may get with them; CUDA
   int window_stride = 0;    // buffer_blocks * block_size
   bool carry_rows = false;  // requests may carry a row from one forward to the next
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   int threads = 1;               // compute threads, the caller of execute() included
   int device = 0;                // of a kind that has several
+  int device_steps = 1;          // steps that may follow one another; for what is prepared ahead
   bool graphs = true;            // record recurring steps, where the device can
   bool batch_invariant = false;  // a row's bits do not depend on the other rows of its step; CUDA
 };
@@ -72,6 +75,7 @@ class Backend {
   }
 
   virtual MemoryPlan memory() const = 0;    // what is allocated
+  virtual int64_t kv_pages() const = 0;     // that plans may name
   virtual std::string kernels() const = 0;  // e.g. "cpu avx3 oneDNN 2.6.3 bf16"
 
  protected:

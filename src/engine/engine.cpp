@@ -92,6 +92,7 @@ void Engine::load(const ProgressFn& progress) {
   backend_ = config_.make_backend(config_.arch, checkpoint->weights(), config_.backend,
                                   throttle(progress));
   kernels_ = backend_->kernels();
+  take_sizes();
   report(progress, progress_of(DIFFULEX_LOAD_CACHE, 0, 0, "", kOpenShare + kWeightsShare));
   cache_ = config_.strategy->make_cache_manager(config_.shape);
   scheduler_ = config_.strategy->make_scheduler(config_.shape, *cache_);
@@ -101,6 +102,17 @@ void Engine::load(const ProgressFn& progress) {
   publisher_.publish_engine(*scheduler_, *cache_, diffulex_step_stats{});
   report(progress, progress_of(DIFFULEX_LOAD_WARMUP, 1, 1, kernels_.c_str(), 1));
   log_.write(DIFFULEX_LOG_INFO, "engine", "loaded " + config_.model_dir + " on " + kernels_);
+}
+
+// As it is: a backend that measures what is left for the cache may have other sizes than planned.
+void Engine::take_sizes() {
+  config_.memory = backend_->memory();
+  EngineShape& shape = config_.shape;
+  const int64_t pages = backend_->kv_pages();
+  if (pages == shape.kv_pages) return;
+  shape.kv_pages = static_cast<int32_t>(pages);
+  shape.max_model_len =
+      static_cast<int32_t>(std::min<int64_t>(config_.asked_length, pages * shape.page_size));
 }
 
 Engine::~Engine() {

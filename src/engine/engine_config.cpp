@@ -13,8 +13,8 @@ constexpr int64_t kDefaultRequests = 16;
 constexpr int64_t kDefaultBatchedTokens =
     512;  // rows of a step: long enough for the matrix units, short enough to stay lively
 constexpr int64_t kDefaultPageSize = 32;
-constexpr int64_t kDefaultSequences = 4;    // full-length sequences that the default cache holds
-constexpr uint64_t kDefaultCacheShare = 4;  // at most this part of the free memory
+constexpr int64_t kHostSequences = 4;    // full-length sequences that the CPU's default cache holds
+constexpr uint64_t kHostCacheShare = 4;  // at most this part of the free memory
 
 constexpr uint32_t kAllEvents = DIFFULEX_EVENT_STARTED | DIFFULEX_EVENT_COMMIT |
                                 DIFFULEX_EVENT_REVISION | DIFFULEX_EVENT_PREEMPTED |
@@ -48,8 +48,13 @@ constexpr OptionSpec kEngineOptions[] = {
      "requests that may wait; more are refused", 1, 1000000},
     {"kv_bytes", OptionType::kInt, "", "one page and more",
      "memory of the KV cache, bytes; default: four sequences of max_model_len, at most a quarter "
-     "of the free memory",
+     "of the free memory; on CUDA devices max_requests such sequences, at most what weights and a "
+     "warm-up leave of device_memory_percent",
      1, 9e15},
+    {"device_memory_percent", OptionType::kInt, "90", "1..100",
+     "how full the memory of a CUDA device may get, with what others hold there; the KV cache "
+     "takes what is left below it",
+     1, 100},
     {"device_steps", OptionType::kInt, "1", "1..64",
      "steps that the device may run in a row, while all that runs decodes, before the host "
      "schedules "
@@ -144,12 +149,10 @@ void resolve_batch(const OptionValues& options, EngineShape& shape) {
   shape.device_steps = static_cast<int32_t>(options.integer("device_steps"));
 }
 
-void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_dtype,
-                   uint64_t available, EngineShape& shape) {
-  const int64_t ps = shape.page_size;
-  const uint64_t bytes = page_bytes(arch, ps, kv_dtype);
-  const bool length_set = options.is_set("max_model_len");
-  int64_t length = length_set ? options.integer("max_model_len") : arch.max_positions;
+// Positions of a request at most.
+int64_t resolve_length(const OptionValues& options, const ArchSpec& arch) {
+  const int64_t length =
+      options.is_set("max_model_len") ? options.integer("max_model_len") : arch.max_positions;
   if (length > arch.max_positions)
     invalid("max_model_len", "max_model_len " + std::to_string(length) +
                                  " exceeds the checkpoint's " + std::to_string(arch.max_positions) +
@@ -157,25 +160,40 @@ void resolve_cache(const OptionValues& options, const ArchSpec& arch, DType kv_d
   if (length < 2)
     invalid("max_model_len", "max_model_len " + std::to_string(length) +
                                  " leaves no room for a prompt and an output");
-  const int64_t one = (length + ps - 1) / ps;
-  int64_t pages = 0;
-  if (options.is_set("kv_bytes")) {
-    pages = static_cast<int64_t>(static_cast<uint64_t>(options.integer("kv_bytes")) / bytes);
-    if (pages < 1 || (length_set && pages < one))
-      contradiction("kv_bytes", "max_model_len",
-                    "kv_bytes holds " + std::to_string(pages) + " pages of " +
-                        std::to_string(bytes) + " bytes; max_model_len needs " +
-                        std::to_string(length_set ? one : 1));
-  } else {
-    const auto affordable = static_cast<int64_t>(available / kDefaultCacheShare / bytes);
-    pages = std::min(one * std::min<int64_t>(shape.max_requests, kDefaultSequences),
-                     std::max<int64_t>(affordable, 1));
-    if (length_set) pages = std::max(pages, one);
-  }
-  pages = std::min<int64_t>(pages, INT32_MAX / ps);
+  return length;
+}
+
+// Pages of the KV cache: as many as are wanted, and too few.
+struct CachePages {
+  int64_t wanted, least;
+};
+
+// What the memory that is free has to do with it is not asked here.
+CachePages resolve_pages(const OptionValues& options, int64_t length, uint64_t page_bytes,
+                         int64_t default_sequences, const EngineShape& shape) {
+  const bool length_set = options.is_set("max_model_len");
+  const int64_t one = (length + shape.page_size - 1) / shape.page_size;
+  const int64_t most = INT32_MAX / shape.page_size, least = length_set ? one : 1;
+  if (!options.is_set("kv_bytes"))
+    return {std::min(one * std::min<int64_t>(shape.max_requests, default_sequences), most), least};
+  const auto pages =
+      static_cast<int64_t>(static_cast<uint64_t>(options.integer("kv_bytes")) / page_bytes);
+  if (pages < least)
+    contradiction("kv_bytes", "max_model_len",
+                  "kv_bytes holds " + std::to_string(pages) + " pages of " +
+                      std::to_string(page_bytes) + " bytes; max_model_len needs " +
+                      std::to_string(least));
+  return {std::min(pages, most), std::min(pages, most)};
+}
+
+void set_cache(int64_t pages, int64_t length, EngineShape& shape) {
   shape.kv_pages = static_cast<int32_t>(pages);
-  shape.max_model_len = static_cast<int32_t>(std::min(length, pages * ps));
-  shape.prefix_caching = options.flag("prefix_caching");
+  shape.max_model_len = static_cast<int32_t>(std::min(length, pages * shape.page_size));
+}
+
+// Pages that the room holds, no fewer than the least.
+int64_t fit(const CachePages& pages, uint64_t room, uint64_t page_bytes) {
+  return std::clamp(static_cast<int64_t>(room / page_bytes), pages.least, pages.wanted);
 }
 
 DType weight_dtype(diffulex_dtype asked, const Device& device) {
@@ -227,6 +245,13 @@ void check_fields(const diffulex_engine_config& config) {
   check_array("strategy_options", config.strategy_options, config.strategy_option_count);
 }
 
+uint64_t room_for_cache(const Device& device, uint64_t available, int percent,
+                        const MemoryPlan& plan) {
+  const uint64_t kept = device.memory_total / 100 * static_cast<uint64_t>(100 - percent);
+  const uint64_t taken = kept + plan.weights + plan.workspace;
+  return available > taken ? available - taken : 0;
+}
+
 BackendConfig backend_config(const EngineShape& shape, const SamplerRule& sampler, DType weights,
                              DType kv, int threads, int device) {
   BackendConfig backend;
@@ -269,20 +294,34 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   const uint64_t available = available_bytes(device);
   resolve_blocks(options, arch, shape);
   resolve_batch(options, shape);
-  resolve_cache(options, arch, kv, available, shape);
+  shape.prefix_caching = options.flag("prefix_caching");
+  const int64_t length = resolve_length(options, arch);
+  const uint64_t page = page_bytes(arch, shape.page_size, kv);
+  CachePages pages = resolve_pages(options, length, page,
+                                   is_cuda(device) ? shape.max_requests : kHostSequences, shape);
+  if (!is_cuda(device)) pages.wanted = fit(pages, available / kHostCacheShare, page);
+  set_cache(pages.wanted, length, shape);
   strategy.validate(arch, shape);
   const int threads = options.is_set("cpu_threads")
                           ? static_cast<int>(options.integer("cpu_threads"))
                           : processor_count();
   BackendConfig backend =
       backend_config(shape, sampler_for(arch.family), weights, kv, threads, device.index);
+  backend.kv_pages_least = pages.least;
+  backend.memory_percent = static_cast<int>(options.integer("device_memory_percent"));
+  backend.device_steps = shape.device_steps;
   backend.graphs = options.flag("cuda_graphs");
   backend.batch_invariant = options.flag("batch_invariant");
   if (backend.batch_invariant && !is_cuda(device))
     throw Error(DIFFULEX_E_UNSUPPORTED,
                 "batch_invariant is for CUDA devices; the engine is on '" + device.selector + "'")
         .with("option", "batch_invariant");
-  const MemoryPlan memory = plan_memory(device, arch, backend);
+  MemoryPlan memory = plan_memory(device, arch, backend);
+  if (is_cuda(device)) {  // an estimate; the backend measures
+    const uint64_t room = room_for_cache(device, available, backend.memory_percent, memory);
+    set_cache(fit(pages, room, page), length, shape);
+    memory.kv = static_cast<uint64_t>(shape.kv_pages) * page;
+  }
   return EngineConfig{
       .model_dir = config.model_dir,
       .tokenizer_dir = config.tokenizer_dir != nullptr ? config.tokenizer_dir : config.model_dir,
@@ -293,6 +332,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
       .backend = backend,
       .device = &device,
       .make_backend = backend_of(device),
+      .asked_length = length,
       .memory = memory,
       .available_bytes = available,
       .run_mode = config.run_mode,

@@ -23,7 +23,8 @@ struct EngineConfig {
   BackendConfig backend;
   const Device* device = nullptr;
   MakeBackend make_backend = nullptr;
-  MemoryPlan memory;             // bytes it will take
+  int64_t asked_length = 0;      // max_model_len before the cache limited it
+  MemoryPlan memory;             // bytes it will take; of a live engine, bytes it took
   uint64_t available_bytes = 0;  // free now
   diffulex_run_mode run_mode = DIFFULEX_RUN_MANUAL;
   uint32_t event_mask = 0;

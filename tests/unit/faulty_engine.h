@@ -34,6 +34,7 @@ class FaultyBackend : public Backend {
     return guarded([&] { return real_->next(more); });
   }
   MemoryPlan memory() const override { return real_->memory(); }
+  int64_t kv_pages() const override { return real_->kv_pages(); }
   std::string kernels() const override { return real_->kernels(); }
 
  private:

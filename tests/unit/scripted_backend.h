@@ -60,6 +60,7 @@ class ScriptedBackend : public Backend {
   }
 
   MemoryPlan memory() const override { return {}; }
+  int64_t kv_pages() const override { return INT32_MAX; }
   std::string kernels() const override { return "scripted"; }
 
   // Of the last step.

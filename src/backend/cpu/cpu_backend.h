@@ -21,6 +21,7 @@ class CpuBackend final : public Backend {
   }
   StepResult next(bool more) override;
   MemoryPlan memory() const override;
+  int64_t kv_pages() const override { return config_.kv_pages; }
   std::string kernels() const override;
 
   // As execute(); logits, when set, gets the raw logits [head rows, vocabulary].
