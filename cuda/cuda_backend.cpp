@@ -65,6 +65,7 @@ MemoryPlan plan_memory(const ArchSpec& arch, const BackendConfig& config) {
                 "a CUDA device computes in f32 or bf16, and keeps keys and values in the same type")
         .with("option", "kv_dtype");
   check_heads(arch);
+  const CurrentDevice current(config.device);
   return Forward::plan(arch, config);
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cuda/kernels/attention_narrow_block.h"
+#include "cuda/kernels/attention_narrow_round.h"
 
 namespace diffulex::cuda {
 namespace {
@@ -12,14 +12,13 @@ __global__ void __launch_bounds__(kThreads)
     attention_narrow_kernel(const AttentionArgs args, const NarrowGrid grid) {
   extern __shared__ uint4 memory[];
   auto& shared = *reinterpret_cast<NarrowShared<S>*>(memory);
-  Shared<S>& common = shared.common;
   let_next_kernel_begin();
   const NarrowBlock block = narrow_block(args, grid);
   const int part = static_cast<int>(blockIdx.y);
   int32_t begin = 0, end = 0;
   if (block.count > 0) {
-    const ItemKeys keys = item_keys(args, block.view, common.limits);
-    if (threadIdx.x == 0) common.view = block.view, common.item = keys;
+    const ItemKeys keys = item_keys(args, block.view, shared.limits);
+    if (threadIdx.x == 0) shared.view = block.view, shared.item = keys;
     for (int i = static_cast<int>(threadIdx.x); i < kNarrowVectors; i += kThreads) {
       int2 range{0, 0};
       if (i < block.count) {
@@ -27,7 +26,7 @@ __global__ void __launch_bounds__(kThreads)
             row_range(args, block.view, (block.begin + i) / block.view.group);
         range = {seen.begin, seen.end};
       }
-      common.ranges[i] = range;
+      shared.ranges[i] = range;
     }
     __syncthreads();
     begin = keys.begin, end = keys.end;
@@ -40,10 +39,9 @@ __global__ void __launch_bounds__(kThreads)
   }
   NarrowSums<S> acc;
   reset(acc);
-  const int32_t at = common.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
-  prefetch_tiles(args, grid, block, static_cast<int>(blockIdx.x) % grid.chunks, at, end, shared);
+  const int32_t at = shared.item.next_tile(begin / S::kKeys * S::kKeys, S::kKeys);
   if (at < end)
-    narrow_tiles(acc, args, grid, block, at, end, shared);
+    narrow_rounds(acc, args, grid, block, at, end, shared);
   else
     wait_for_kernel_before();
 #pragma unroll
@@ -117,8 +115,8 @@ cudaError_t launch_shape(const AttentionArgs& args, int parts, cudaStream_t stre
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  const int status = launch(kernel, {dim3(blocks, static_cast<unsigned>(parts)), kThreads, bytes},
-                            stream, args, grid);
+  const LaunchSize size{dim3(blocks, static_cast<unsigned>(parts)), kThreads, bytes};
+  const int status = launch(kernel, size, stream, args, grid);
   if (parts == 1 || status != 0) return static_cast<cudaError_t>(status);
   return static_cast<cudaError_t>(
       launch(add_narrow_parts_kernel<S>, {dim3(blocks), kThreads}, stream, args, grid));

@@ -1,5 +1,4 @@
-// The narrow kernel's block: its shared memory, its registers, the work on its tiles of keys, and
-// what it leaves.
+// The narrow kernel's block: its shared memory, and how queries, keys and values come into it.
 #pragma once
 
 #include "cuda/kernels/attention_parts.h"
@@ -8,25 +7,30 @@
 namespace diffulex::cuda {
 
 inline constexpr int kNarrowVectors = 16;
-inline constexpr int kWeightLine = 64 + kPad;  // of the tile's weights, elements
+inline constexpr int kRound = kWarps;          // tiles at a time
+inline constexpr int kWeightLine = 64 + kPad;  // of a tile's weights, elements
 
-// As Shape, but all warps have the same vectors: of the scores a warp computes kKeys / kWarps
-// columns, of the result kDim / kWarps.
 template <int dim>
 struct Narrow {
-  static constexpr int kDim = dim, kOut = dim, kKeys = 64, kVectors = kNarrowVectors;
-  static constexpr int kStages = 3;
-  static constexpr int kLine = dim + kPad, kValueLine = dim + kPad;
-  static constexpr int kKeyTile = kKeys * kLine, kValueTile = kKeys * kValueLine;
+  static constexpr int kDim = dim, kKeys = 64;
+  static constexpr int kLine = dim + kPad;       // elements
   static constexpr int kColumns = dim / kWarps;  // of the result, a warp's
 };
 
 template <class S>
-struct NarrowShared {
-  Shared<S> common;
-  uint16_t weights[kNarrowVectors * kWeightLine];
-  float tops[kWarps][kNarrowVectors];
-  float sums[kWarps][kNarrowVectors][4];  // of 16 keys, of a lane's columns
+struct alignas(16) NarrowShared {
+  uint16_t queries[kNarrowVectors * S::kLine];
+  uint16_t keys[kRound][S::kKeys * S::kLine];
+  uint16_t values[kRound][S::kKeys * S::kLine];
+  uint16_t weights[kRound][kNarrowVectors * kWeightLine];
+  Place places[kRound][S::kKeys];
+  int32_t bytes[kRound][S::kKeys];  // of every 16 that are read: none where no row sees the key
+  float tops[kRound][kNarrowVectors];
+  float sums[kRound][kNarrowVectors][4];  // of a lane's columns
+  int2 ranges[kNarrowVectors];            // keys [x, y) that a vector sees, but for the hole
+  ItemView view;
+  ItemKeys item;
+  int32_t limits[4];
 };
 
 template <class S>
@@ -67,140 +71,102 @@ __device__ inline NarrowBlock narrow_block(const AttentionArgs& args, const Narr
   return {view, begin, min(view.vectors - begin, kNarrowVectors)};
 }
 
-// Scores of the tile's 16 keys that are the warp's.
+// The next tiles; those at or behind the end do not count.
 template <class S>
-__device__ inline void narrow_scores(const uint16_t* queries, const uint16_t* keys,
-                                     float (&scores)[2][4]) {
-  const int lane = lane_id();
-  const uint32_t query = shared_address(queries + lane % 16 * S::kLine + lane / 16 * 8);
-  const uint32_t key = shared_address(
-      keys + (warp_id() * 16 + lane % 8 + lane / 16 * 8) * S::kLine + lane / 8 % 2 * 8);
-#pragma unroll
-  for (int d = 0; d < S::kDim / 16; ++d) {
-    uint32_t a[4], b[4];
-    load_matrices(a, query + static_cast<uint32_t>(d) * 32);
-    load_matrices(b, key + static_cast<uint32_t>(d) * 32);
-    multiply_add(scores[0], a, b[0], b[1]);
-    multiply_add(scores[1], a, b[2], b[3]);
-  }
-}
+struct Round {
+  int32_t at[kRound];
 
-template <class S>
-__device__ inline void narrow_mask(const Shared<S>& shared, int32_t at, float (&scores)[2][4]) {
-  const int32_t origin = at + warp_id() * 16 + lane_id() % 4 * 2;
+  __device__ Round(const ItemKeys& keys, int32_t first) {
+    at[0] = first;
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int2 range = shared.ranges[lane_id() / 4 + h * 8];
-#pragma unroll
-    for (int j = 0; j < 2; ++j)
-#pragma unroll
-      for (int e = 0; e < 2; ++e) {
-        const int32_t key = origin + j * 8 + e;
-        const bool hidden = key < range.x || key >= range.y ||
-                            (key >= shared.item.hole_begin && key < shared.item.hole_end);
-        if (hidden) scores[j][2 * h + e] = -INFINITY;
-      }
+    for (int t = 1; t < kRound; ++t) at[t] = keys.next_tile(at[t - 1] + S::kKeys, S::kKeys);
   }
-}
+  __device__ Round next(const ItemKeys& keys) const {
+    return Round(keys, keys.next_tile(at[kRound - 1] + S::kKeys, S::kKeys));
+  }
+  __device__ int32_t of(int t) const {  // keeps the array in registers
+    int32_t found = at[0];
+#pragma unroll
+    for (int i = 1; i < kRound; ++i) found = i == t ? at[i] : found;
+    return found;
+  }
+  __device__ int count(int32_t end) const {
+    int n = 0;
+#pragma unroll
+    for (int t = 0; t < kRound; ++t) n += at[t] < end ? 1 : 0;
+    return n;
+  }
+};
 
-// The largest score of each row over all warps, then the weights of the warp's keys.
+// A thread finds the places of one key in every second tile of a round. That needs entries of the
+// page table, which are asked for first.
 template <class S>
-__device__ inline void narrow_soften(NarrowSums<S>& acc, float scale2, float (&scores)[2][4],
-                                     NarrowShared<S>& shared) {
-  const int row = lane_id() / 4, column = lane_id() % 4;
+class RoundPlaces {
+ public:
+  __device__ RoundPlaces(const NarrowShared<S>& shared, Divisor page_size, const Round<S>& round) {
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    float top = fmaxf(fmaxf(scores[0][2 * h], scores[0][2 * h + 1]),
-                      fmaxf(scores[1][2 * h], scores[1][2 * h + 1]));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-    if (column == 0) shared.tops[warp_id()][row + h * 8] = top;
-  }
-  __syncthreads();
-  float decay[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int r = row + h * 8;
-    const float top = fmaxf(fmaxf(shared.tops[0][r], shared.tops[1][r]),
-                            fmaxf(shared.tops[2][r], shared.tops[3][r]));
-    const float next = fmaxf(acc.top[h], top * scale2);
-    const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
-    decay[h] = fast_exp2(acc.top[h] - shift);
-    acc.top[h] = next;
-#pragma unroll
-    for (int j = 0; j < 2; ++j) {
-      float(&x)[4] = scores[j];
-      x[2 * h] = fast_exp2(fmaf(x[2 * h], scale2, -shift));
-      x[2 * h + 1] = fast_exp2(fmaf(x[2 * h + 1], scale2, -shift));
-      *reinterpret_cast<uint32_t*>(shared.weights + r * kWeightLine + warp_id() * 16 + j * 8 +
-                                   column * 2) = pack_bf16(x[2 * h], x[2 * h + 1]);
-    }
-    shared.sums[warp_id()][r][column] =
-        (scores[0][2 * h] + scores[0][2 * h + 1]) + (scores[1][2 * h] + scores[1][2 * h + 1]);
-  }
-  __syncthreads();
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int r = row + h * 8;
-    const float sum = (shared.sums[0][r][column] + shared.sums[1][r][column]) +
-                      (shared.sums[2][r][column] + shared.sums[3][r][column]);
-    acc.sum[h] = fmaf(acc.sum[h], decay[h], sum);
-#pragma unroll
-    for (int i = 0; i < S::kColumns / 8; ++i) {
-      acc.out[i][2 * h] *= decay[h];
-      acc.out[i][2 * h + 1] *= decay[h];
+    for (int i = 0; i < kRound / 2; ++i) {
+      const int32_t position = position_of(round, i);
+      pages_[i] = shared.item.visible(position) ? find_page(shared.view, page_size, position) : 0;
     }
   }
-}
-
-template <class S>
-__device__ inline void narrow_values(NarrowSums<S>& acc, const uint16_t* weights,
-                                     const uint16_t* values) {
-  const int lane = lane_id();
-  const uint32_t weight = shared_address(weights + lane % 16 * kWeightLine + lane / 16 * 8);
-  const uint32_t value =
-      shared_address(values + lane % 16 * S::kValueLine + warp_id() * S::kColumns + lane / 16 * 8);
+  __device__ void write(const AttentionArgs& args, Divisor page_size, const Round<S>& round,
+                        NarrowShared<S>& shared) const {
+    const KeyValues& kv = args.kv;
 #pragma unroll
-  for (int j = 0; j < S::kKeys / 16; ++j) {
-    uint32_t a[4];
-    load_matrices(a, weight + static_cast<uint32_t>(j) * 32);
-#pragma unroll
-    for (int i = 0; i < S::kColumns / 16; ++i) {
-      uint32_t b[4];
-      load_transposed(b, value + static_cast<uint32_t>(j * 16 * S::kValueLine + i * 16) * 2);
-      multiply_add(acc.out[2 * i], a, b[0], b[1]);
-      multiply_add(acc.out[2 * i + 1], a, b[2], b[3]);
+    for (int i = 0; i < kRound / 2; ++i) {
+      const int32_t position = position_of(round, i);
+      const bool seen = shared.item.visible(position);
+      const KeyPlace found = seen ? place_key(kv, shared.view, page_size, position, pages_[i])
+                                  : KeyPlace{0, position < shared.view.context};
+      const void* const keys = found.cached ? kv.page_keys : kv.flight_keys;
+      const void* const values = found.cached ? kv.page_values : kv.flight_values;
+      const int tile = 2 * i + (upper() ? 1 : 0);
+      shared.places[tile][key()] = {static_cast<const uint16_t*>(keys) + found.element,
+                                    static_cast<const uint16_t*>(values) + found.element};
+      shared.bytes[tile][key()] = seen ? 16 : 0;
     }
   }
-}
 
-inline constexpr int kPrefetchTiles = 16;
-
-__device__ inline void prefetch_line(const void* line) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
-
-// Cached tiles from `at` on go to the L2 cache. The blocks of an item do that by turns.
-template <class S>
-__device__ inline void prefetch_tiles(const AttentionArgs& args, const NarrowGrid& grid,
-                                      const NarrowBlock& block, int turn, int32_t at, int32_t end,
-                                      const NarrowShared<S>& shared) {
-  constexpr int kLineElements = 64;  // 128 bytes
+ private:
   static_assert(kThreads == 2 * S::kKeys);
-  const ItemKeys& keys = shared.common.item;
-  const bool is_key = threadIdx.x < S::kKeys;
-  const auto* const elements =
-      static_cast<const uint16_t*>(is_key ? args.kv.page_keys : args.kv.page_values);
-#pragma unroll 2
-  for (int tile = 0; tile < kPrefetchTiles && at < end; ++tile, at += S::kKeys) {
-    const int32_t position = at + static_cast<int32_t>(threadIdx.x) % S::kKeys;
-    if (tile % grid.chunks != turn || position >= block.view.context || !keys.visible(position))
-      continue;
-    const KeyPlace place = place_key(args.kv, block.view, grid.page_size, position,
-                                     find_page(block.view, grid.page_size, position));
-    for (int e = 0; e < args.kv.dim; e += kLineElements)
-      prefetch_line(elements + place.element + e);
+  __device__ static bool upper() { return threadIdx.x >= S::kKeys; }
+  __device__ static int key() { return static_cast<int>(threadIdx.x) % S::kKeys; }
+  __device__ static int32_t position_of(const Round<S>& round, int i) {
+    return (upper() ? round.at[2 * i + 1] : round.at[2 * i]) + key();
   }
+
+  int32_t pages_[kRound / 2];
+};
+
+// Copies the lines of a tile to shared memory. Columns behind the head's dims become zeros: they
+// are multiplied all the same.
+template <class S, const uint16_t* Place::*from>
+__device__ inline void load_lines(const AttentionArgs& args, const NarrowShared<S>& shared,
+                                  int tile, uint16_t* lines) {
+  constexpr int kChunks = S::kDim / 8, kStep = kThreads / kChunks, kCopies = S::kKeys / kStep;
+  const int chunk = static_cast<int>(threadIdx.x) % kChunks * 8;
+  const int line = static_cast<int>(threadIdx.x) / kChunks;
+  const uint32_t to = shared_address(lines + line * S::kLine + chunk);
+  const uint16_t* places[kCopies];
+  int bytes[kCopies];
+#pragma unroll
+  for (int i = 0; i < kCopies; ++i) {
+    places[i] = shared.places[tile][line + i * kStep].*from;
+    bytes[i] = chunk < args.kv.dim ? shared.bytes[tile][line + i * kStep] : 0;
+  }
+#pragma unroll
+  for (int i = 0; i < kCopies; ++i)
+    copy_async(to + static_cast<uint32_t>(i * kStep * S::kLine) * 2, places[i] + chunk, bytes[i]);
+}
+
+template <class S>
+__device__ inline void load_keys(const AttentionArgs& args, int tile, NarrowShared<S>& shared) {
+  load_lines<S, &Place::key>(args, shared, tile, shared.keys[tile]);
+}
+template <class S>
+__device__ inline void load_values(const AttentionArgs& args, int tile, NarrowShared<S>& shared) {
+  load_lines<S, &Place::value>(args, shared, tile, shared.values[tile]);
 }
 
 // A thread's share of the queries: where they are is known before they are there.
@@ -223,7 +189,7 @@ struct QueryCopies {
   __device__ static int vector(int i) {
     return (static_cast<int>(threadIdx.x) + i * kThreads) / kChunks;
   }
-  __device__ void start(Shared<S>& shared) const {
+  __device__ void start(NarrowShared<S>& shared) const {
     const int chunk = static_cast<int>(threadIdx.x) % kChunks;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i)
@@ -232,86 +198,41 @@ struct QueryCopies {
   }
 };
 
-// Adds the tiles from `at` on that begin below `end`. Cached keys are there before the kernel in
-// front ends; queries and keys in flight are not.
+// The first round and the queries. Cached keys are there before the kernel in front ends; queries
+// and keys in flight are not.
 template <class S>
-__device__ inline void narrow_tiles(NarrowSums<S>& acc, const AttentionArgs& args,
-                                    const NarrowGrid& grid, const NarrowBlock& block, int32_t at,
-                                    int32_t end, NarrowShared<S>& shared) {
-  Shared<S>& common = shared.common;
-  const ItemKeys& keys = common.item;
-  const auto behind = [&](int32_t tile) { return keys.next_tile(tile + S::kKeys, S::kKeys); };
-  const auto find = [&](int32_t tile, int stage) {
-    find_places(args, grid.page_size, tile, page_at(common, grid.page_size, tile), 0, common,
-                stage);
-  };
-  // Copies are two tiles ahead of the computing, places three.
-  const int32_t second = behind(at), third = behind(second);
-  find(at, 0);
-  find(second, 1);
-  find(third, 2);
-  __syncthreads();
+__device__ inline void load_first_round(const AttentionArgs& args, const NarrowBlock& block,
+                                        const Round<S>& round, int32_t end,
+                                        NarrowShared<S>& shared) {
   const QueryCopies<S> queries(args, block);
   bool waited = false;
-  const auto load_early = [&](int32_t tile, int stage) {
-    if (!waited && (tile + S::kKeys > block.view.context)) wait_for_kernel_before(), waited = true;
-    if (tile < end) load_tile(args, 0, common, stage);
-  };
-  load_early(at, 0);
-  load_early(second, 1);
+  const int count = round.count(end);
+#pragma unroll 1
+  for (int t = 0; t < count; ++t) {
+    if (!waited && round.of(t) + S::kKeys > block.view.context)
+      wait_for_kernel_before(), waited = true;
+    load_keys(args, t, shared);
+    load_values(args, t, shared);
+  }
   if (!waited) wait_for_kernel_before();
-  queries.start(common);
+  queries.start(shared);
   commit_copies();
-  const float scale2 = args.scale * kLog2E;
-  int32_t copied = third;  // the next tile to be copied; its place is known
-  for (int stage = 0; at < end; stage = stage == 2 ? 0 : stage + 1) {
-    if (copied == third)
-      wait_copies<0>();
-    else
-      wait_copies<1>();
-    __syncthreads();
-    const int before = stage == 0 ? 2 : stage - 1;
-    if (copied < end) load_tile(args, 0, common, before);
-    commit_copies();
-    copied = behind(copied);
-    if (copied < end) find(copied, stage);
-    float scores[2][4] = {};
-    narrow_scores<S>(common.queries, common.keys[stage], scores);
-    if (!keys.whole(at, S::kKeys)) narrow_mask(common, at, scores);
-    narrow_soften(acc, scale2, scores, shared);
-    narrow_values(acc, shared.weights, common.values[stage]);
-    at = behind(at);
-  }
 }
 
 template <class S>
-__device__ inline void narrow_store(const NarrowSums<S>& acc, const AttentionArgs& args,
-                                    const NarrowBlock& block) {
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const int v = lane_id() / 4 + h * 8;
-    if (v >= block.count) continue;
-    const float inverse = inverse_of(acc.sum[h]);
-    uint16_t* const to =
-        static_cast<uint16_t*>(args.out) + vector_element(args, block.view, block.begin + v);
-#pragma unroll
-    for (int i = 0; i < S::kColumns / 8; ++i) {
-      const int column = warp_id() * S::kColumns + i * 8 + lane_id() % 4 * 2;
-      if (column < args.kv.dim)
-        *reinterpret_cast<uint32_t*>(to + column) =
-            pack_bf16(acc.out[i][2 * h] * inverse, acc.out[i][2 * h + 1] * inverse);
-    }
-  }
+__device__ inline void load_round_keys(const AttentionArgs& args, int count,
+                                       NarrowShared<S>& shared) {
+#pragma unroll 1
+  for (int t = 0; t < count; ++t) load_keys(args, t, shared);
+  commit_copies();
 }
 
 template <class S>
-__device__ inline void reset(NarrowSums<S>& acc) {
-  acc.top[0] = acc.top[1] = -INFINITY;
-  acc.sum[0] = acc.sum[1] = 0;
-#pragma unroll
-  for (int i = 0; i < S::kColumns / 8; ++i)
-#pragma unroll
-    for (int e = 0; e < 4; ++e) acc.out[i][e] = 0;
+__device__ inline void load_round_values(const AttentionArgs& args, int count,
+                                         NarrowShared<S>& shared) {
+#pragma unroll 1
+  for (int t = 0; t < count; ++t) load_values(args, t, shared);
+  commit_copies();
 }
 
 }  // namespace diffulex::cuda

@@ -112,9 +112,13 @@ void test_listing(int devices) {
 void test_no_context(const std::string& model) {
   std::thread([&] {
     bool same = true;
-    const Made made = live(model, "cuda:0", [&] { same = same && current_context() == nullptr; });
-    expect(made.status == DIFFULEX_OK && same && current_context() == nullptr,
-           "a thread without a context has none afterwards");
+    const auto look = [&] { same = same && current_context() == nullptr; };
+    look();
+    expect(same, "a new thread has no context");
+    const Made made = live(model, "cuda:0", look);
+    expect(made.status == DIFFULEX_OK && same, "it has none while an engine lives");
+    look();
+    expect(same, "and none afterwards");
   }).join();
 }
 

@@ -1,0 +1,225 @@
+// The narrow kernel's work on a round of tiles. Scores and weights of a tile are one warp's, which
+// knows the maxima of all tiles in between; values are added tile after tile, by each warp in its
+// columns. So the operations on a row are those of the wide kernel, in the same order.
+#pragma once
+
+#include "cuda/kernels/attention_narrow_block.h"
+
+namespace diffulex::cuda {
+
+template <class S>
+using TileScores = float[S::kKeys / 8][4];
+
+template <class S>
+__device__ inline void narrow_scores(const uint16_t* queries, const uint16_t* keys,
+                                     TileScores<S>& scores) {
+  const int lane = lane_id();
+  const uint32_t query = shared_address(queries + lane % 16 * S::kLine + lane / 16 * 8);
+  const uint32_t key =
+      shared_address(keys + (lane % 8 + lane / 16 * 8) * S::kLine + lane / 8 % 2 * 8);
+#pragma unroll
+  for (int d = 0; d < S::kDim / 16; ++d) {
+    uint32_t a[4], b[S::kKeys / 16][4];
+    load_matrices(a, query + static_cast<uint32_t>(d) * 32);
+#pragma unroll
+    for (int g = 0; g < S::kKeys / 16; ++g)
+      load_matrices(b[g], key + static_cast<uint32_t>(g * 16 * S::kLine + d * 16) * 2);
+#pragma unroll
+    for (int g = 0; g < S::kKeys / 16; ++g) {
+      multiply_add(scores[2 * g], a, b[g][0], b[g][1]);
+      multiply_add(scores[2 * g + 1], a, b[g][2], b[g][3]);
+    }
+  }
+}
+
+template <class S>
+__device__ inline void narrow_mask(const NarrowShared<S>& shared, int32_t at,
+                                   TileScores<S>& scores) {
+  const int32_t origin = at + lane_id() % 4 * 2;
+  const int32_t hole_begin = shared.item.hole_begin, hole_end = shared.item.hole_end;
+  const bool hole = hole_begin < at + S::kKeys && hole_end > at;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int2 range = shared.ranges[lane_id() / 4 + h * 8];
+    hide<S, false>(scores, h, range.x - origin, range.y - origin);
+    if (hole) hide<S, true>(scores, h, hole_begin - origin, hole_end - origin);
+  }
+}
+
+// The largest score of each row of the warp's tile.
+template <class S>
+__device__ inline void narrow_tops(const TileScores<S>& scores, float (&tops)[kNarrowVectors]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    float top = -INFINITY;
+#pragma unroll
+    for (int j = 0; j < S::kKeys / 8; ++j)
+      top = fmaxf(top, fmaxf(scores[j][2 * h], scores[j][2 * h + 1]));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+    top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
+    if (lane_id() % 4 == 0) tops[lane_id() / 4 + h * 8] = top;
+  }
+}
+
+// A round's tiles one after another: by how much what is behind each fades, and what the scores of
+// the warp's own one are measured from.
+template <class S>
+struct RoundScale {
+  float decay[kRound][2], shift[2];
+
+  __device__ RoundScale(NarrowSums<S>& acc, float scale2, int count, int own,
+                        const float (&tops)[kRound][kNarrowVectors]) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      shift[h] = 0;
+#pragma unroll
+      for (int t = 0; t < kRound; ++t) {
+        if (t >= count) break;
+        const float next = fmaxf(acc.top[h], tops[t][lane_id() / 4 + h * 8] * scale2);
+        const float from = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
+        decay[t][h] = fast_exp2(acc.top[h] - from);
+        acc.top[h] = next;
+        if (t == own) shift[h] = from;
+      }
+    }
+  }
+};
+
+// The weights of the warp's tile, and their sums: of 16 keys, then of these.
+template <class S>
+__device__ inline void narrow_weights(TileScores<S>& scores, float scale2, const float (&shift)[2],
+                                      uint16_t* weights, float (&row_sums)[kNarrowVectors][4]) {
+  const int row = lane_id() / 4, column = lane_id() % 4;
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    uint16_t* const to = weights + (row + h * 8) * kWeightLine + column * 2;
+#pragma unroll
+    for (int j = 0; j < S::kKeys / 8; ++j) {
+      float &a = scores[j][2 * h], &b = scores[j][2 * h + 1];
+      a = fast_exp2(fmaf(a, scale2, -shift[h]));
+      b = fast_exp2(fmaf(b, scale2, -shift[h]));
+      *reinterpret_cast<uint32_t*>(to + j * 8) = pack_bf16(a, b);
+    }
+    float sums[S::kKeys / 16];
+#pragma unroll
+    for (int g = 0; g < S::kKeys / 16; ++g)
+      sums[g] = (scores[2 * g][2 * h] + scores[2 * g][2 * h + 1]) +
+                (scores[2 * g + 1][2 * h] + scores[2 * g + 1][2 * h + 1]);
+    row_sums[row + h * 8][column] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+  }
+}
+
+template <class S>
+__device__ inline void narrow_fade(NarrowSums<S>& acc, const float (&decay)[2],
+                                   const float (&row_sums)[kNarrowVectors][4]) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    acc.sum[h] = fmaf(acc.sum[h], decay[h], row_sums[lane_id() / 4 + h * 8][lane_id() % 4]);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 8; ++i) {
+      acc.out[i][2 * h] *= decay[h];
+      acc.out[i][2 * h + 1] *= decay[h];
+    }
+  }
+}
+
+template <class S>
+__device__ inline void narrow_values(NarrowSums<S>& acc, const uint16_t* weights,
+                                     const uint16_t* values) {
+  const int lane = lane_id();
+  const uint32_t weight = shared_address(weights + lane % 16 * kWeightLine + lane / 16 * 8);
+  const uint32_t value =
+      shared_address(values + lane % 16 * S::kLine + warp_id() * S::kColumns + lane / 16 * 8);
+#pragma unroll
+  for (int j = 0; j < S::kKeys / 16; ++j) {
+    uint32_t a[4];
+    load_matrices(a, weight + static_cast<uint32_t>(j) * 32);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 16; ++i) {
+      uint32_t b[4];
+      load_transposed(b, value + static_cast<uint32_t>(j * 16 * S::kLine + i * 16) * 2);
+      multiply_add(acc.out[2 * i], a, b[0], b[1]);
+      multiply_add(acc.out[2 * i + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+// Adds the tiles from `at` on that begin below `end`. Keys of the next round are loaded when this
+// one's scores are there, its values when this one's are added.
+template <class S>
+__device__ inline void narrow_rounds(NarrowSums<S>& acc, const AttentionArgs& args,
+                                     const NarrowGrid& grid, const NarrowBlock& block, int32_t at,
+                                     int32_t end, NarrowShared<S>& shared) {
+  const ItemKeys& keys = shared.item;
+  const int own = warp_id();  // tile
+  const float scale2 = args.scale * kLog2E;
+  Round<S> round(keys, at);
+  RoundPlaces<S>(shared, grid.page_size, round).write(args, grid.page_size, round, shared);
+  __syncthreads();
+  load_first_round(args, block, round, end, shared);
+  wait_copies<0>();
+  while (round.at[0] < end) {
+    const int count = round.count(end);
+    const Round<S> next = round.next(keys);
+    const int following = next.count(end);
+    const RoundPlaces<S> places(shared, grid.page_size, next);
+    __syncthreads();  // keys are there
+    places.write(args, grid.page_size, next, shared);
+    TileScores<S> scores = {};
+    if (own < count) {
+      narrow_scores<S>(shared.queries, shared.keys[own], scores);
+      const int32_t tile = round.of(own);
+      if (!keys.whole(tile, S::kKeys)) narrow_mask(shared, tile, scores);
+      narrow_tops<S>(scores, shared.tops[own]);
+    }
+    __syncthreads();  // so are all maxima, and the places of the next round
+    load_round_keys(args, following, shared);
+    const RoundScale<S> scale(acc, scale2, count, own, shared.tops);
+    if (own < count)
+      narrow_weights<S>(scores, scale2, scale.shift, shared.weights[own], shared.sums[own]);
+    wait_copies<1>();
+    __syncthreads();  // weights and values are there
+#pragma unroll
+    for (int t = 0; t < kRound; ++t) {
+      if (t >= count) break;
+      narrow_fade(acc, scale.decay[t], shared.sums[t]);
+      narrow_values(acc, shared.weights[t], shared.values[t]);
+    }
+    __syncthreads();
+    load_round_values(args, following, shared);
+    wait_copies<1>();
+    round = next;
+  }
+}
+
+template <class S>
+__device__ inline void reset(NarrowSums<S>& acc) {
+  acc.top[0] = acc.top[1] = -INFINITY;
+  acc.sum[0] = acc.sum[1] = 0;
+#pragma unroll
+  for (int i = 0; i < S::kColumns / 8; ++i)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) acc.out[i][e] = 0;
+}
+
+template <class S>
+__device__ inline void narrow_store(const NarrowSums<S>& acc, const AttentionArgs& args,
+                                    const NarrowBlock& block) {
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const int v = lane_id() / 4 + h * 8;
+    if (v >= block.count) continue;
+    const float inverse = inverse_of(acc.sum[h]);
+    uint16_t* const to =
+        static_cast<uint16_t*>(args.out) + vector_element(args, block.view, block.begin + v);
+#pragma unroll
+    for (int i = 0; i < S::kColumns / 8; ++i) {
+      const int column = warp_id() * S::kColumns + i * 8 + lane_id() % 4 * 2;
+      if (column < args.kv.dim)
+        *reinterpret_cast<uint32_t*>(to + column) =
+            pack_bf16(acc.out[i][2 * h] * inverse, acc.out[i][2 * h + 1] * inverse);
+    }
+  }
+}
+
+}  // namespace diffulex::cuda
