@@ -8,7 +8,7 @@ namespace diffulex::cuda {
 namespace {
 
 template <class S>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kNarrowThreads)
     attention_narrow_kernel(const AttentionArgs args, const NarrowGrid grid) {
   extern __shared__ uint4 memory[];
   auto& shared = *reinterpret_cast<NarrowShared<S>*>(memory);
@@ -19,7 +19,7 @@ __global__ void __launch_bounds__(kThreads)
   if (block.count > 0) {
     const ItemKeys keys = item_keys(args, block.view, shared.limits);
     if (threadIdx.x == 0) shared.view = block.view, shared.item = keys;
-    for (int i = static_cast<int>(threadIdx.x); i < kNarrowVectors; i += kThreads) {
+    if (const int i = static_cast<int>(threadIdx.x); i < kNarrowVectors) {
       int2 range{0, 0};
       if (i < block.count) {
         const decide::KeyRange seen =
@@ -44,6 +44,7 @@ __global__ void __launch_bounds__(kThreads)
     narrow_rounds(acc, args, grid, block, at, end, shared);
   else
     wait_for_kernel_before();
+  if (threadIdx.x >= kThreads) return;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     acc.sum[h] += __shfl_xor_sync(~0u, acc.sum[h], 1);
@@ -115,7 +116,7 @@ cudaError_t launch_shape(const AttentionArgs& args, int parts, cudaStream_t stre
   const cudaError_t error = cudaFuncSetAttribute(
       kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (error != cudaSuccess) return error;
-  const LaunchSize size{dim3(blocks, static_cast<unsigned>(parts)), kThreads, bytes};
+  const LaunchSize size{dim3(blocks, static_cast<unsigned>(parts)), kNarrowThreads, bytes};
   const int status = launch(kernel, size, stream, args, grid);
   if (parts == 1 || status != 0) return static_cast<cudaError_t>(status);
   return static_cast<cudaError_t>(

@@ -1,4 +1,5 @@
-// The narrow kernel's block: its shared memory, and how queries, keys and values come into it.
+// The narrow kernel's block: its shared memory, and how queries, keys and values come into it. Its
+// first kWarps warps compute; as many others load what they need next.
 #pragma once
 
 #include "cuda/kernels/attention_parts.h"
@@ -7,7 +8,8 @@
 namespace diffulex::cuda {
 
 inline constexpr int kNarrowVectors = 16;
-inline constexpr int kRound = kWarps;          // tiles at a time
+inline constexpr int kRound = kWarps;  // tiles at a time
+inline constexpr int kNarrowThreads = 2 * kThreads;
 inline constexpr int kWeightLine = 64 + kPad;  // of a tile's weights, elements
 
 template <int dim>
@@ -17,14 +19,20 @@ struct Narrow {
   static constexpr int kColumns = dim / kWarps;  // of the result, a warp's
 };
 
+// Where the keys of a round are.
+template <class S>
+struct RoundPlaces {
+  Place at[kRound][S::kKeys];
+  int32_t bytes[kRound][S::kKeys];  // of every 16 that are read: none where no row sees the key
+};
+
 template <class S>
 struct alignas(16) NarrowShared {
   uint16_t queries[kNarrowVectors * S::kLine];
   uint16_t keys[kRound][S::kKeys * S::kLine];
   uint16_t values[kRound][S::kKeys * S::kLine];
   uint16_t weights[kRound][kNarrowVectors * kWeightLine];
-  Place places[kRound][S::kKeys];
-  int32_t bytes[kRound][S::kKeys];  // of every 16 that are read: none where no row sees the key
+  RoundPlaces<S> places[2];  // of a round and the next one
   float tops[kRound][kNarrowVectors];
   float sums[kRound][kNarrowVectors][4];  // of a lane's columns
   int2 ranges[kNarrowVectors];            // keys [x, y) that a vector sees, but for the hole
@@ -98,140 +106,120 @@ struct Round {
   }
 };
 
-// A thread finds the places of one key in every second tile of a round. That needs entries of the
-// page table, which are asked for first.
-template <class S>
-class RoundPlaces {
+// A thread's part of finding a round's keys: one of them in every tile that it has. That needs
+// entries of the page table, which are asked for first. thread: of `threads`.
+template <class S, int threads>
+class PlaceFinder {
  public:
-  __device__ RoundPlaces(const NarrowShared<S>& shared, Divisor page_size, const Round<S>& round) {
+  __device__ PlaceFinder(const NarrowShared<S>& shared, Divisor page_size, const Round<S>& round,
+                         int thread)
+      : thread_(thread) {
 #pragma unroll
-    for (int i = 0; i < kRound / 2; ++i) {
-      const int32_t position = position_of(round, i);
-      pages_[i] = shared.item.visible(position) ? find_page(shared.view, page_size, position) : 0;
+    for (int i = 0; i < kTiles; ++i) {
+      positions_[i] = round.of(tile(i)) + thread % S::kKeys;
+      pages_[i] =
+          shared.item.visible(positions_[i]) ? find_page(shared.view, page_size, positions_[i]) : 0;
     }
   }
-  __device__ void write(const AttentionArgs& args, Divisor page_size, const Round<S>& round,
-                        NarrowShared<S>& shared) const {
+  __device__ void write(const AttentionArgs& args, const NarrowShared<S>& shared, Divisor page_size,
+                        RoundPlaces<S>& places) const {
     const KeyValues& kv = args.kv;
 #pragma unroll
-    for (int i = 0; i < kRound / 2; ++i) {
-      const int32_t position = position_of(round, i);
-      const bool seen = shared.item.visible(position);
-      const KeyPlace found = seen ? place_key(kv, shared.view, page_size, position, pages_[i])
-                                  : KeyPlace{0, position < shared.view.context};
+    for (int i = 0; i < kTiles; ++i) {
+      const bool seen = shared.item.visible(positions_[i]);
+      const KeyPlace found = seen ? place_key(kv, shared.view, page_size, positions_[i], pages_[i])
+                                  : KeyPlace{0, positions_[i] < shared.view.context};
       const void* const keys = found.cached ? kv.page_keys : kv.flight_keys;
       const void* const values = found.cached ? kv.page_values : kv.flight_values;
-      const int tile = 2 * i + (upper() ? 1 : 0);
-      shared.places[tile][key()] = {static_cast<const uint16_t*>(keys) + found.element,
-                                    static_cast<const uint16_t*>(values) + found.element};
-      shared.bytes[tile][key()] = seen ? 16 : 0;
+      places.at[tile(i)][thread_ % S::kKeys] = {
+          static_cast<const uint16_t*>(keys) + found.element,
+          static_cast<const uint16_t*>(values) + found.element};
+      places.bytes[tile(i)][thread_ % S::kKeys] = seen ? 16 : 0;
     }
   }
 
  private:
-  static_assert(kThreads == 2 * S::kKeys);
-  __device__ static bool upper() { return threadIdx.x >= S::kKeys; }
-  __device__ static int key() { return static_cast<int>(threadIdx.x) % S::kKeys; }
-  __device__ static int32_t position_of(const Round<S>& round, int i) {
-    return (upper() ? round.at[2 * i + 1] : round.at[2 * i]) + key();
-  }
+  static constexpr int kApart = threads / S::kKeys, kTiles = kRound / kApart;
+  static_assert(threads % S::kKeys == 0 && kRound % kApart == 0);
+  __device__ int tile(int i) const { return thread_ / S::kKeys + i * kApart; }
 
-  int32_t pages_[kRound / 2];
+  const int thread_;
+  int32_t positions_[kTiles], pages_[kTiles];
 };
 
 // Copies the lines of a tile to shared memory. Columns behind the head's dims become zeros: they
-// are multiplied all the same.
-template <class S, const uint16_t* Place::*from>
-__device__ inline void load_lines(const AttentionArgs& args, const NarrowShared<S>& shared,
-                                  int tile, uint16_t* lines) {
-  constexpr int kChunks = S::kDim / 8, kStep = kThreads / kChunks, kCopies = S::kKeys / kStep;
-  const int chunk = static_cast<int>(threadIdx.x) % kChunks * 8;
-  const int line = static_cast<int>(threadIdx.x) / kChunks;
+// are multiplied all the same. thread: of `threads`.
+template <class S, int threads, const uint16_t* Place::*from>
+__device__ inline void load_lines(const AttentionArgs& args, const RoundPlaces<S>& places, int tile,
+                                  int thread, uint16_t* lines) {
+  constexpr int kChunks = S::kDim / 8, kStep = threads / kChunks, kCopies = S::kKeys / kStep;
+  const int chunk = thread % kChunks * 8, line = thread / kChunks;
   const uint32_t to = shared_address(lines + line * S::kLine + chunk);
-  const uint16_t* places[kCopies];
+  const uint16_t* begins[kCopies];
   int bytes[kCopies];
 #pragma unroll
   for (int i = 0; i < kCopies; ++i) {
-    places[i] = shared.places[tile][line + i * kStep].*from;
-    bytes[i] = chunk < args.kv.dim ? shared.bytes[tile][line + i * kStep] : 0;
+    begins[i] = places.at[tile][line + i * kStep].*from;
+    bytes[i] = chunk < args.kv.dim ? places.bytes[tile][line + i * kStep] : 0;
   }
 #pragma unroll
   for (int i = 0; i < kCopies; ++i)
-    copy_async(to + static_cast<uint32_t>(i * kStep * S::kLine) * 2, places[i] + chunk, bytes[i]);
+    copy_async(to + static_cast<uint32_t>(i * kStep * S::kLine) * 2, begins[i] + chunk, bytes[i]);
 }
 
-template <class S>
-__device__ inline void load_keys(const AttentionArgs& args, int tile, NarrowShared<S>& shared) {
-  load_lines<S, &Place::key>(args, shared, tile, shared.keys[tile]);
+template <class S, int threads>
+__device__ inline void load_keys(const AttentionArgs& args, const RoundPlaces<S>& places, int tile,
+                                 int thread, NarrowShared<S>& shared) {
+  load_lines<S, threads, &Place::key>(args, places, tile, thread, shared.keys[tile]);
 }
-template <class S>
-__device__ inline void load_values(const AttentionArgs& args, int tile, NarrowShared<S>& shared) {
-  load_lines<S, &Place::value>(args, shared, tile, shared.values[tile]);
+template <class S, int threads>
+__device__ inline void load_values(const AttentionArgs& args, const RoundPlaces<S>& places,
+                                   int tile, int thread, NarrowShared<S>& shared) {
+  load_lines<S, threads, &Place::value>(args, places, tile, thread, shared.values[tile]);
 }
 
-// A thread's share of the queries: where they are is known before they are there.
+// A thread's share of the queries, 16 bytes: where they are is known before they are there.
 template <class S>
-struct QueryCopies {
-  static constexpr int kChunks = S::kDim / 8, kCopies = kNarrowVectors * kChunks / kThreads;
-  const uint16_t* from[kCopies];
-  int bytes[kCopies];
+struct QueryCopy {
+  const uint16_t* from;
+  uint16_t* to;  // null: the thread has none
+  int bytes;
 
-  __device__ QueryCopies(const AttentionArgs& args, const NarrowBlock& block) {
-#pragma unroll
-    for (int i = 0; i < kCopies; ++i) {
-      const int v = vector(i), chunk = static_cast<int>(threadIdx.x) % kChunks;
-      const bool valid = v < block.count && chunk < args.kv.dim / 8;
-      bytes[i] = valid ? 16 : 0;
-      from[i] = static_cast<const uint16_t*>(args.queries) +
-                (valid ? vector_element(args, block.view, block.begin + v) + chunk * 8 : 0);
-    }
-  }
-  __device__ static int vector(int i) {
-    return (static_cast<int>(threadIdx.x) + i * kThreads) / kChunks;
-  }
-  __device__ void start(NarrowShared<S>& shared) const {
+  __device__ QueryCopy(const AttentionArgs& args, const NarrowBlock& block,
+                       NarrowShared<S>& shared) {
+    constexpr int kChunks = S::kDim / 8;
+    static_assert(kNarrowVectors * kChunks <= kNarrowThreads);
+    const int v = static_cast<int>(threadIdx.x) / kChunks;
     const int chunk = static_cast<int>(threadIdx.x) % kChunks;
-#pragma unroll
-    for (int i = 0; i < kCopies; ++i)
-      copy_async(shared_address(shared.queries + vector(i) * S::kLine + chunk * 8), from[i],
-                 bytes[i]);
+    const bool valid = v < block.count && chunk < args.kv.dim / 8;
+    to = v < kNarrowVectors ? shared.queries + v * S::kLine + chunk * 8 : nullptr;
+    bytes = valid ? 16 : 0;
+    from = static_cast<const uint16_t*>(args.queries) +
+           (valid ? vector_element(args, block.view, block.begin + v) + chunk * 8 : 0);
+  }
+  __device__ void start() const {
+    if (to != nullptr) copy_async(shared_address(to), from, bytes);
   }
 };
 
-// The first round and the queries. Cached keys are there before the kernel in front ends; queries
-// and keys in flight are not.
+// The first round and the queries, by all threads. Cached keys are there before the kernel in front
+// ends; queries and keys in flight are not.
 template <class S>
 __device__ inline void load_first_round(const AttentionArgs& args, const NarrowBlock& block,
                                         const Round<S>& round, int32_t end,
                                         NarrowShared<S>& shared) {
-  const QueryCopies<S> queries(args, block);
+  const QueryCopy<S> query(args, block, shared);
+  const int thread = static_cast<int>(threadIdx.x), count = round.count(end);
   bool waited = false;
-  const int count = round.count(end);
 #pragma unroll 1
   for (int t = 0; t < count; ++t) {
     if (!waited && round.of(t) + S::kKeys > block.view.context)
       wait_for_kernel_before(), waited = true;
-    load_keys(args, t, shared);
-    load_values(args, t, shared);
+    load_keys<S, kNarrowThreads>(args, shared.places[0], t, thread, shared);
+    load_values<S, kNarrowThreads>(args, shared.places[0], t, thread, shared);
   }
   if (!waited) wait_for_kernel_before();
-  queries.start(shared);
-  commit_copies();
-}
-
-template <class S>
-__device__ inline void load_round_keys(const AttentionArgs& args, int count,
-                                       NarrowShared<S>& shared) {
-#pragma unroll 1
-  for (int t = 0; t < count; ++t) load_keys(args, t, shared);
-  commit_copies();
-}
-
-template <class S>
-__device__ inline void load_round_values(const AttentionArgs& args, int count,
-                                         NarrowShared<S>& shared) {
-#pragma unroll 1
-  for (int t = 0; t < count; ++t) load_values(args, t, shared);
+  query.start();
   commit_copies();
 }
 

@@ -144,51 +144,88 @@ __device__ inline void narrow_values(NarrowSums<S>& acc, const uint16_t* weights
   }
 }
 
-// Adds the tiles from `at` on that begin below `end`. Keys of the next round are loaded when this
-// one's scores are there, its values when this one's are added.
+// Of computing and loading warps, which get there on different ways.
+__device__ inline void sync_all_warps() {
+  asm volatile("barrier.sync 1, %0;" ::"n"(kNarrowThreads) : "memory");
+}
+
+// A round, between its three barriers: the computing warps have scores, then weights, then add the
+// values; the loading ones send for the round's values, then for the next one's keys.
 template <class S>
-__device__ inline void narrow_rounds(NarrowSums<S>& acc, const AttentionArgs& args,
-                                     const NarrowGrid& grid, const NarrowBlock& block, int32_t at,
-                                     int32_t end, NarrowShared<S>& shared) {
-  const ItemKeys& keys = shared.item;
-  const int own = warp_id();  // tile
-  const float scale2 = args.scale * kLog2E;
-  Round<S> round(keys, at);
-  RoundPlaces<S>(shared, grid.page_size, round).write(args, grid.page_size, round, shared);
-  __syncthreads();
-  load_first_round(args, block, round, end, shared);
-  wait_copies<0>();
-  while (round.at[0] < end) {
-    const int count = round.count(end);
-    const Round<S> next = round.next(keys);
-    const int following = next.count(end);
-    const RoundPlaces<S> places(shared, grid.page_size, next);
-    __syncthreads();  // keys are there
-    places.write(args, grid.page_size, next, shared);
+struct NarrowRounds {
+  const AttentionArgs& args;
+  const Divisor page_size;
+  const int32_t end;
+  NarrowShared<S>& shared;
+  Round<S> round;
+  int turn = 0;       // of the places
+  bool first = true;  // the values are there already
+
+  __device__ void compute(NarrowSums<S>& acc) {
+    const int own = warp_id(), count = round.count(end);
+    const float scale2 = args.scale * kLog2E;
     TileScores<S> scores = {};
     if (own < count) {
       narrow_scores<S>(shared.queries, shared.keys[own], scores);
       const int32_t tile = round.of(own);
-      if (!keys.whole(tile, S::kKeys)) narrow_mask(shared, tile, scores);
+      if (!shared.item.whole(tile, S::kKeys)) narrow_mask(shared, tile, scores);
       narrow_tops<S>(scores, shared.tops[own]);
     }
-    __syncthreads();  // so are all maxima, and the places of the next round
-    load_round_keys(args, following, shared);
+    sync_all_warps();
     const RoundScale<S> scale(acc, scale2, count, own, shared.tops);
     if (own < count)
       narrow_weights<S>(scores, scale2, scale.shift, shared.weights[own], shared.sums[own]);
-    wait_copies<1>();
-    __syncthreads();  // weights and values are there
+    sync_all_warps();
 #pragma unroll
     for (int t = 0; t < kRound; ++t) {
       if (t >= count) break;
       narrow_fade(acc, scale.decay[t], shared.sums[t]);
       narrow_values(acc, shared.weights[t], shared.values[t]);
     }
-    __syncthreads();
-    load_round_values(args, following, shared);
+  }
+
+  __device__ void load(const Round<S>& next) {
+    const int thread = static_cast<int>(threadIdx.x) - kThreads;
+    const PlaceFinder<S, kThreads> finder(shared, page_size, next, thread);
+    if (!first) {
+#pragma unroll 1
+      for (int t = 0; t < round.count(end); ++t)
+        load_values<S, kThreads>(args, shared.places[turn], t, thread, shared);
+    }
+    commit_copies();
+    RoundPlaces<S>& places = shared.places[turn ^ 1];
+    finder.write(args, shared, page_size, places);
+    sync_all_warps();
+#pragma unroll 1
+    for (int t = 0; t < next.count(end); ++t)
+      load_keys<S, kThreads>(args, places, t, thread, shared);
+    commit_copies();
     wait_copies<1>();
-    round = next;
+    sync_all_warps();
+    wait_copies<0>();
+  }
+};
+
+// Adds the tiles from `at` on that begin below `end`. acc: of the computing warps.
+template <class S>
+__device__ inline void narrow_rounds(NarrowSums<S>& acc, const AttentionArgs& args,
+                                     const NarrowGrid& grid, const NarrowBlock& block, int32_t at,
+                                     int32_t end, NarrowShared<S>& shared) {
+  NarrowRounds<S> rounds{args, grid.page_size, end, shared, Round<S>(shared.item, at)};
+  PlaceFinder<S, kNarrowThreads>(shared, grid.page_size, rounds.round,
+                                 static_cast<int>(threadIdx.x))
+      .write(args, shared, grid.page_size, shared.places[0]);
+  __syncthreads();
+  load_first_round(args, block, rounds.round, end, shared);
+  wait_copies<0>();
+  while (rounds.round.at[0] < end) {
+    const Round<S> next = rounds.round.next(shared.item);
+    __syncthreads();  // keys are there, and nobody reads the values before
+    if (threadIdx.x < kThreads)
+      rounds.compute(acc);
+    else
+      rounds.load(next);
+    rounds.round = next, rounds.turn ^= 1, rounds.first = false;
   }
 }
 
