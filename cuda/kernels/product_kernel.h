@@ -256,13 +256,16 @@ int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t
   return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, tiles, epilogue);
 }
 
+inline bool is_computable(const ProductArgs& args) {
+  return args.k % (2 * kBoxColumns) == 0 && args.splits >= 1 && args.splits <= kMaxSplits;
+}
+
 // The shapes there are; product_box_rows() agrees with them. Parts of k are cut between pairs of
 // boxes, so every shape sums in the same order.
 template <class Epilogue>
 int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
   if (args.rows == 0) return 0;
-  if (args.k % (2 * kBoxColumns) != 0 || args.splits < 1 || args.splits > kMaxSplits)
-    return static_cast<int>(cudaErrorInvalidValue);
+  if (!is_computable(args)) return static_cast<int>(cudaErrorInvalidValue);
   if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
   if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
   if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);

@@ -28,13 +28,20 @@ struct StoreParts {
   }
 };
 
+// Parts of k so short that they never fill a ring leave its memory to other kernels' blocks.
+int launch_short(const ProductArgs& args, const StoreParts& epilogue, cudaStream_t stream) {
+  if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 2, 1>>(args, epilogue, stream);
+  if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 2, 1>>(args, epilogue, stream);
+  return launch_shape<ProductShape<1, 64, 2, 2, 1>>(args, epilogue, stream);
+}
+
 }  // namespace
 
-// Enough blocks for every multiprocessor, no more than that takes.
+// Two blocks for every multiprocessor, no more than that takes.
 int product_splits(int64_t n, int64_t k, int multiprocessors) {
   const int64_t tiles = (n + kProductColumns - 1) / kProductColumns;
   int splits = 1;
-  while (splits < kMaxSplits && tiles * splits * 10 < int64_t{multiprocessors} * 9 &&
+  while (splits < kMaxSplits && tiles * splits * 10 < int64_t{multiprocessors} * 18 &&
          k / (2 * kBoxColumns) >= 2 * (splits + 1))
     ++splits;
   return splits;
@@ -43,7 +50,11 @@ int product_splits(int64_t n, int64_t k, int multiprocessors) {
 int product_box_rows(int rows) { return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : 128; }
 
 int launch_product(const ProductArgs& args, float* y, cudaStream_t stream) {
-  return launch_epilogue(args, StoreParts{y}, stream);
+  const StoreParts epilogue{y};
+  const bool is_short = args.splits > 0 && args.k <= 4 * kBoxColumns * args.splits;
+  if (is_short && args.rows > 0 && args.rows <= 64 && is_computable(args))
+    return launch_short(args, epilogue, stream);
+  return launch_epilogue(args, epilogue, stream);
 }
 
 }  // namespace diffulex::cuda
