@@ -13,7 +13,7 @@ inline constexpr float kLog2E = 1.44269504088896340736f;
 // The part of a KV head's query vectors that one block works on, and the keys they see. Vector v is
 // row v / group, head v % group of the group.
 struct ItemView {
-  const decide::AttentionRule* rule;
+  decide::AttentionRule rule;
   const int32_t* pages;
   int32_t context;
   int32_t row;             // of the step, the item's first
@@ -30,7 +30,7 @@ __device__ inline ItemView view_item(const AttentionArgs& args, int item_index, 
   const AttentionItem item = args.items[item_index];
   const RequestRow& request = args.requests[item.request];
   ItemView v;
-  v.rule = &request.attention;
+  v.rule = request.attention;
   v.pages = args.tables + static_cast<int64_t>(request.slot) * args.table_stride;
   v.row = static_cast<int32_t>(request.first_token) + item.first;
   v.context = request.context_len;
@@ -53,7 +53,7 @@ __device__ inline int64_t vector_element(const AttentionArgs& args, const ItemVi
 
 __device__ inline decide::KeyRange row_range(const AttentionArgs& args, const ItemView& view,
                                              int row) {
-  return decide::visible_keys(*view.rule, view.position + row, view.context, view.span_end,
+  return decide::visible_keys(view.rule, view.position + row, view.context, view.span_end,
                               args.sliding_window);
 }
 
@@ -84,14 +84,19 @@ __device__ inline ItemKeys item_keys(const AttentionArgs& args, const ItemView& 
   const int rows = view.vectors / view.group;
   if (threadIdx.x == 0) shared[0] = INT32_MAX, shared[1] = 0, shared[2] = 0, shared[3] = INT32_MAX;
   __syncthreads();
+  int32_t begin = INT32_MAX, end = 0, all_begin = 0, all_end = INT32_MAX;
   for (int r = static_cast<int>(threadIdx.x); r < rows; r += static_cast<int>(blockDim.x)) {
     const decide::KeyRange range = row_range(args, view, r);
-    atomicMax(shared + 2, range.begin);
-    atomicMin(shared + 3, range.end);
-    if (range.begin < range.end) {
-      atomicMin(shared + 0, range.begin);
-      atomicMax(shared + 1, range.end);
-    }
+    all_begin = max(all_begin, range.begin), all_end = min(all_end, range.end);
+    if (range.begin < range.end) begin = min(begin, range.begin), end = max(end, range.end);
+  }
+  begin = __reduce_min_sync(~0u, begin), end = __reduce_max_sync(~0u, end);
+  all_begin = __reduce_max_sync(~0u, all_begin), all_end = __reduce_min_sync(~0u, all_end);
+  if (threadIdx.x % 32 == 0 && static_cast<int>(threadIdx.x) < rows) {
+    atomicMin(shared + 0, begin);
+    atomicMax(shared + 1, end);
+    atomicMax(shared + 2, all_begin);
+    atomicMin(shared + 3, all_end);
   }
   __syncthreads();
   const decide::KeyRange first = row_range(args, view, 0);

@@ -136,12 +136,16 @@ size_t attention_workspace_narrow(int wide_blocks, int heads, int kv_heads, int 
   const int items = wide_blocks <= kFewWideBlocks ? max_items : kFewWideBlocks / kv_heads + 1;
   const int partials = std::min(narrow_blocks(heads, kv_heads, items) * parts, kMaxNarrowPartials);
   return static_cast<size_t>(partials) *
-         (dim <= 64 ? sizeof(NarrowPartial<Narrow<64>>) : sizeof(NarrowPartial<Narrow<128>>));
+         (dim <= 64 ? sizeof(NarrowPartial<Narrow<64, 4>>) : sizeof(NarrowPartial<Narrow<128, 4>>));
 }
 
 int launch_attention_narrow(const AttentionArgs& args, int parts, cudaStream_t stream) {
-  return static_cast<int>(args.kv.dim <= 64 ? launch_shape<Narrow<64>>(args, parts, stream)
-                                            : launch_shape<Narrow<128>>(args, parts, stream));
+  constexpr int kOnceAround = 128;  // blocks that have a multiprocessor each
+  const int blocks = narrow_blocks(args.heads, args.kv.kv_heads, args.item_count) * parts;
+  if (args.kv.dim <= 64) return static_cast<int>(launch_shape<Narrow<64, 4>>(args, parts, stream));
+  return static_cast<int>(blocks <= kOnceAround
+                              ? launch_shape<Narrow<128, 4>>(args, parts, stream)
+                              : launch_shape<Narrow<128, 2>>(args, parts, stream));
 }
 
 }  // namespace diffulex::cuda

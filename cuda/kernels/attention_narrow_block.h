@@ -8,34 +8,36 @@
 namespace diffulex::cuda {
 
 inline constexpr int kNarrowVectors = 16;
-inline constexpr int kRound = kWarps;  // tiles at a time
 inline constexpr int kNarrowThreads = 2 * kThreads;
 inline constexpr int kWeightLine = 64 + kPad;  // of a tile's weights, elements
 
-template <int dim>
+// round: tiles at a time. Few of them leave room for a second block on a multiprocessor.
+template <int dim, int round>
 struct Narrow {
   static constexpr int kDim = dim, kKeys = 64;
-  static constexpr int kLine = dim + kPad;       // elements
-  static constexpr int kColumns = dim / kWarps;  // of the result, a warp's
+  static constexpr int kRound = round, kTileWarps = kWarps / round;
+  static constexpr int kWarpKeys = kKeys / kTileWarps;  // of a tile, whose scores a warp has
+  static constexpr int kLine = dim + kPad;              // elements
+  static constexpr int kColumns = dim / kWarps;         // of the result, a warp's
 };
 
 // Where the keys of a round are.
 template <class S>
 struct RoundPlaces {
-  Place at[kRound][S::kKeys];
-  int32_t bytes[kRound][S::kKeys];  // of every 16 that are read: none where no row sees the key
+  Place at[S::kRound][S::kKeys];
+  int32_t bytes[S::kRound][S::kKeys];  // of every 16 that are read: none where no row sees the key
 };
 
 template <class S>
 struct alignas(16) NarrowShared {
   uint16_t queries[kNarrowVectors * S::kLine];
-  uint16_t keys[kRound][S::kKeys * S::kLine];
-  uint16_t values[kRound][S::kKeys * S::kLine];
-  uint16_t weights[kRound][kNarrowVectors * kWeightLine];
+  uint16_t keys[S::kRound][S::kKeys * S::kLine];
+  uint16_t values[S::kRound][S::kKeys * S::kLine];
+  uint16_t weights[S::kRound][kNarrowVectors * kWeightLine];
   RoundPlaces<S> places[2];  // of a round and the next one
-  float tops[kRound][kNarrowVectors];
-  float sums[kRound][kNarrowVectors][4];  // of a lane's columns
-  int2 ranges[kNarrowVectors];            // keys [x, y) that a vector sees, but for the hole
+  float tops[S::kRound][S::kTileWarps][kNarrowVectors];
+  float sums[S::kRound][S::kTileWarps][kNarrowVectors][4];  // of a lane's columns
+  int2 ranges[kNarrowVectors];  // keys [x, y) that a vector sees, but for the hole
   ItemView view;
   ItemKeys item;
   int32_t limits[4];
@@ -82,26 +84,26 @@ __device__ inline NarrowBlock narrow_block(const AttentionArgs& args, const Narr
 // The next tiles; those at or behind the end do not count.
 template <class S>
 struct Round {
-  int32_t at[kRound];
+  int32_t at[S::kRound];
 
   __device__ Round(const ItemKeys& keys, int32_t first) {
     at[0] = first;
 #pragma unroll
-    for (int t = 1; t < kRound; ++t) at[t] = keys.next_tile(at[t - 1] + S::kKeys, S::kKeys);
+    for (int t = 1; t < S::kRound; ++t) at[t] = keys.next_tile(at[t - 1] + S::kKeys, S::kKeys);
   }
   __device__ Round next(const ItemKeys& keys) const {
-    return Round(keys, keys.next_tile(at[kRound - 1] + S::kKeys, S::kKeys));
+    return Round(keys, keys.next_tile(at[S::kRound - 1] + S::kKeys, S::kKeys));
   }
   __device__ int32_t of(int t) const {  // keeps the array in registers
     int32_t found = at[0];
 #pragma unroll
-    for (int i = 1; i < kRound; ++i) found = i == t ? at[i] : found;
+    for (int i = 1; i < S::kRound; ++i) found = i == t ? at[i] : found;
     return found;
   }
   __device__ int count(int32_t end) const {
     int n = 0;
 #pragma unroll
-    for (int t = 0; t < kRound; ++t) n += at[t] < end ? 1 : 0;
+    for (int t = 0; t < S::kRound; ++t) n += at[t] < end ? 1 : 0;
     return n;
   }
 };
@@ -139,8 +141,8 @@ class PlaceFinder {
   }
 
  private:
-  static constexpr int kApart = threads / S::kKeys, kTiles = kRound / kApart;
-  static_assert(threads % S::kKeys == 0 && kRound % kApart == 0);
+  static constexpr int kApart = threads / S::kKeys, kTiles = S::kRound / kApart;
+  static_assert(threads % S::kKeys == 0 && S::kRound % kApart == 0);
   __device__ int tile(int i) const { return thread_ / S::kKeys + i * kApart; }
 
   const int thread_;

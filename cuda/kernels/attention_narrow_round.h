@@ -1,6 +1,6 @@
-// The narrow kernel's work on a round of tiles. Scores and weights of a tile are one warp's, which
-// knows the maxima of all tiles in between; values are added tile after tile, by each warp in its
-// columns. So the operations on a row are those of the wide kernel, in the same order.
+// The narrow kernel's work on a round of tiles. Scores and weights of a part of a tile are one
+// warp's, which knows the maxima of all tiles in between; values are added tile after tile, by each
+// warp in its columns. So the operations on a row are those of the wide kernel, in the same order.
 #pragma once
 
 #include "cuda/kernels/attention_narrow_block.h"
@@ -8,24 +8,24 @@
 namespace diffulex::cuda {
 
 template <class S>
-using TileScores = float[S::kKeys / 8][4];
+using PartScores = float[S::kWarpKeys / 8][4];
 
 template <class S>
 __device__ inline void narrow_scores(const uint16_t* queries, const uint16_t* keys,
-                                     TileScores<S>& scores) {
+                                     PartScores<S>& scores) {
   const int lane = lane_id();
   const uint32_t query = shared_address(queries + lane % 16 * S::kLine + lane / 16 * 8);
   const uint32_t key =
       shared_address(keys + (lane % 8 + lane / 16 * 8) * S::kLine + lane / 8 % 2 * 8);
 #pragma unroll
   for (int d = 0; d < S::kDim / 16; ++d) {
-    uint32_t a[4], b[S::kKeys / 16][4];
+    uint32_t a[4], b[S::kWarpKeys / 16][4];
     load_matrices(a, query + static_cast<uint32_t>(d) * 32);
 #pragma unroll
-    for (int g = 0; g < S::kKeys / 16; ++g)
+    for (int g = 0; g < S::kWarpKeys / 16; ++g)
       load_matrices(b[g], key + static_cast<uint32_t>(g * 16 * S::kLine + d * 16) * 2);
 #pragma unroll
-    for (int g = 0; g < S::kKeys / 16; ++g) {
+    for (int g = 0; g < S::kWarpKeys / 16; ++g) {
       multiply_add(scores[2 * g], a, b[g][0], b[g][1]);
       multiply_add(scores[2 * g + 1], a, b[g][2], b[g][3]);
     }
@@ -34,26 +34,26 @@ __device__ inline void narrow_scores(const uint16_t* queries, const uint16_t* ke
 
 template <class S>
 __device__ inline void narrow_mask(const NarrowShared<S>& shared, int32_t at,
-                                   TileScores<S>& scores) {
+                                   PartScores<S>& scores) {
   const int32_t origin = at + lane_id() % 4 * 2;
   const int32_t hole_begin = shared.item.hole_begin, hole_end = shared.item.hole_end;
-  const bool hole = hole_begin < at + S::kKeys && hole_end > at;
+  const bool hole = hole_begin < at + S::kWarpKeys && hole_end > at;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     const int2 range = shared.ranges[lane_id() / 4 + h * 8];
-    hide<S, false>(scores, h, range.x - origin, range.y - origin);
-    if (hole) hide<S, true>(scores, h, hole_begin - origin, hole_end - origin);
+    hide<false>(scores, h, range.x - origin, range.y - origin);
+    if (hole) hide<true>(scores, h, hole_begin - origin, hole_end - origin);
   }
 }
 
-// The largest score of each row of the warp's tile.
+// The largest score of each row in the warp's part.
 template <class S>
-__device__ inline void narrow_tops(const TileScores<S>& scores, float (&tops)[kNarrowVectors]) {
+__device__ inline void narrow_tops(const PartScores<S>& scores, float (&tops)[kNarrowVectors]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     float top = -INFINITY;
 #pragma unroll
-    for (int j = 0; j < S::kKeys / 8; ++j)
+    for (int j = 0; j < S::kWarpKeys / 8; ++j)
       top = fmaxf(top, fmaxf(scores[j][2 * h], scores[j][2 * h + 1]));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
     top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
@@ -62,20 +62,23 @@ __device__ inline void narrow_tops(const TileScores<S>& scores, float (&tops)[kN
 }
 
 // A round's tiles one after another: by how much what is behind each fades, and what the scores of
-// the warp's own one are measured from.
+// tile `own` are measured from.
 template <class S>
 struct RoundScale {
-  float decay[kRound][2], shift[2];
+  float decay[S::kRound][2], shift[2];
 
   __device__ RoundScale(NarrowSums<S>& acc, float scale2, int count, int own,
-                        const float (&tops)[kRound][kNarrowVectors]) {
+                        const float (&tops)[S::kRound][S::kTileWarps][kNarrowVectors]) {
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       shift[h] = 0;
 #pragma unroll
-      for (int t = 0; t < kRound; ++t) {
+      for (int t = 0; t < S::kRound; ++t) {
         if (t >= count) break;
-        const float next = fmaxf(acc.top[h], tops[t][lane_id() / 4 + h * 8] * scale2);
+        float top = tops[t][0][lane_id() / 4 + h * 8];
+#pragma unroll
+        for (int w = 1; w < S::kTileWarps; ++w) top = fmaxf(top, tops[t][w][lane_id() / 4 + h * 8]);
+        const float next = fmaxf(acc.top[h], top * scale2);
         const float from = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
         decay[t][h] = fast_exp2(acc.top[h] - from);
         acc.top[h] = next;
@@ -85,36 +88,42 @@ struct RoundScale {
   }
 };
 
-// The weights of the warp's tile, and their sums: of 16 keys, then of these.
+// The weights of the warp's part, and their sums: of 16 keys, then of two of these.
 template <class S>
-__device__ inline void narrow_weights(TileScores<S>& scores, float scale2, const float (&shift)[2],
+__device__ inline void narrow_weights(PartScores<S>& scores, float scale2, const float (&shift)[2],
                                       uint16_t* weights, float (&row_sums)[kNarrowVectors][4]) {
   const int row = lane_id() / 4, column = lane_id() % 4;
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
     uint16_t* const to = weights + (row + h * 8) * kWeightLine + column * 2;
 #pragma unroll
-    for (int j = 0; j < S::kKeys / 8; ++j) {
+    for (int j = 0; j < S::kWarpKeys / 8; ++j) {
       float &a = scores[j][2 * h], &b = scores[j][2 * h + 1];
       a = fast_exp2(fmaf(a, scale2, -shift[h]));
       b = fast_exp2(fmaf(b, scale2, -shift[h]));
       *reinterpret_cast<uint32_t*>(to + j * 8) = pack_bf16(a, b);
     }
-    float sums[S::kKeys / 16];
+    float sums[S::kWarpKeys / 16];
 #pragma unroll
-    for (int g = 0; g < S::kKeys / 16; ++g)
+    for (int g = 0; g < S::kWarpKeys / 16; ++g)
       sums[g] = (scores[2 * g][2 * h] + scores[2 * g][2 * h + 1]) +
                 (scores[2 * g + 1][2 * h] + scores[2 * g + 1][2 * h + 1]);
-    row_sums[row + h * 8][column] = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    float sum = sums[0] + sums[1];
+    if constexpr (S::kWarpKeys == 64) sum += sums[2] + sums[3];
+    row_sums[row + h * 8][column] = sum;
   }
 }
 
 template <class S>
 __device__ inline void narrow_fade(NarrowSums<S>& acc, const float (&decay)[2],
-                                   const float (&row_sums)[kNarrowVectors][4]) {
+                                   const float (&row_sums)[S::kTileWarps][kNarrowVectors][4]) {
 #pragma unroll
   for (int h = 0; h < 2; ++h) {
-    acc.sum[h] = fmaf(acc.sum[h], decay[h], row_sums[lane_id() / 4 + h * 8][lane_id() % 4]);
+    float sum = row_sums[0][lane_id() / 4 + h * 8][lane_id() % 4];
+#pragma unroll
+    for (int w = 1; w < S::kTileWarps; ++w)
+      sum += row_sums[w][lane_id() / 4 + h * 8][lane_id() % 4];
+    acc.sum[h] = fmaf(acc.sum[h], decay[h], sum);
 #pragma unroll
     for (int i = 0; i < S::kColumns / 8; ++i) {
       acc.out[i][2 * h] *= decay[h];
@@ -162,22 +171,24 @@ struct NarrowRounds {
   bool first = true;  // the values are there already
 
   __device__ void compute(NarrowSums<S>& acc) {
-    const int own = warp_id(), count = round.count(end);
+    const int own = warp_id() / S::kTileWarps, count = round.count(end);  // own: the warp's tile,
+    const int part = warp_id() % S::kTileWarps;                           // and which part of it
     const float scale2 = args.scale * kLog2E;
-    TileScores<S> scores = {};
+    PartScores<S> scores = {};
     if (own < count) {
-      narrow_scores<S>(shared.queries, shared.keys[own], scores);
-      const int32_t tile = round.of(own);
-      if (!shared.item.whole(tile, S::kKeys)) narrow_mask(shared, tile, scores);
-      narrow_tops<S>(scores, shared.tops[own]);
+      narrow_scores<S>(shared.queries, shared.keys[own] + part * S::kWarpKeys * S::kLine, scores);
+      const int32_t at = round.of(own) + part * S::kWarpKeys;
+      if (!shared.item.whole(at, S::kWarpKeys)) narrow_mask(shared, at, scores);
+      narrow_tops<S>(scores, shared.tops[own][part]);
     }
     sync_all_warps();
     const RoundScale<S> scale(acc, scale2, count, own, shared.tops);
     if (own < count)
-      narrow_weights<S>(scores, scale2, scale.shift, shared.weights[own], shared.sums[own]);
+      narrow_weights<S>(scores, scale2, scale.shift, shared.weights[own] + part * S::kWarpKeys,
+                        shared.sums[own][part]);
     sync_all_warps();
 #pragma unroll
-    for (int t = 0; t < kRound; ++t) {
+    for (int t = 0; t < S::kRound; ++t) {
       if (t >= count) break;
       narrow_fade(acc, scale.decay[t], shared.sums[t]);
       narrow_values(acc, shared.weights[t], shared.values[t]);
@@ -212,9 +223,11 @@ __device__ inline void narrow_rounds(NarrowSums<S>& acc, const AttentionArgs& ar
                                      const NarrowGrid& grid, const NarrowBlock& block, int32_t at,
                                      int32_t end, NarrowShared<S>& shared) {
   NarrowRounds<S> rounds{args, grid.page_size, end, shared, Round<S>(shared.item, at)};
-  PlaceFinder<S, kNarrowThreads>(shared, grid.page_size, rounds.round,
-                                 static_cast<int>(threadIdx.x))
-      .write(args, shared, grid.page_size, shared.places[0]);
+  constexpr int kFinders =
+      S::kRound * S::kKeys < kNarrowThreads ? S::kRound * S::kKeys : kNarrowThreads;
+  if (threadIdx.x < kFinders)
+    PlaceFinder<S, kFinders>(shared, grid.page_size, rounds.round, static_cast<int>(threadIdx.x))
+        .write(args, shared, grid.page_size, shared.places[0]);
   __syncthreads();
   load_first_round(args, block, rounds.round, end, shared);
   wait_copies<0>();

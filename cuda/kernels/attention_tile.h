@@ -174,10 +174,10 @@ __device__ inline void compute_scores(const uint16_t* queries, const uint16_t* k
 
 // Hides the scores of positions outside [begin, end), or inside where kInside; both are relative to
 // the lane's first column.
-template <class S, bool kInside>
-__device__ inline void hide(float (&scores)[S::kKeys / 8][4], int h, int32_t begin, int32_t end) {
+template <bool kInside, int kEights>
+__device__ inline void hide(float (&scores)[kEights][4], int h, int32_t begin, int32_t end) {
 #pragma unroll
-  for (int j = 0; j < S::kKeys / 8; ++j)
+  for (int j = 0; j < kEights; ++j)
 #pragma unroll
     for (int e = 0; e < 2; ++e)
       if ((j * 8 + e >= begin && j * 8 + e < end) == kInside) scores[j][2 * h + e] = -INFINITY;
@@ -194,8 +194,8 @@ __device__ inline void mask_scores(const Shared<S>& shared, int32_t at,
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const int2 range = shared.ranges[tile_vector(t) + lane_id() / 4 + h * 8];
-      hide<S, false>(scores[t], h, range.x - origin, range.y - origin);
-      if (hole) hide<S, true>(scores[t], h, hole_begin - origin, hole_end - origin);
+      hide<false>(scores[t], h, range.x - origin, range.y - origin);
+      if (hole) hide<true>(scores[t], h, hole_begin - origin, hole_end - origin);
     }
 }
 

@@ -226,12 +226,15 @@ __global__ void __launch_bounds__(kPickThreads)
   __shared__ float sums[kMostTiles], weighted[kMostTiles];
   constexpr int kWords = sizeof(decide::TilePartial) / sizeof(int32_t);
   let_next_kernel_begin();
-  wait_for_kernel_before();
   const int row = static_cast<int>(blockIdx.x), count = (head.tile_count - 1) / kSmallTiles + 1;
-  if (head.first_head + row >= step.counts->heads) return;
+  const bool there = head.first_head + row < step.counts->heads;
+  decide::SamplerParams sampler{};
+  if (there) sampler = step.requests[step.heads[head.first_head + row].request].sampler;
+  wait_for_kernel_before();
+  if (!there) return;
   const auto* const from =
       reinterpret_cast<const int32_t*>(head.tiles + static_cast<int64_t>(row) * head.tile_count);
-#pragma unroll 8
+#pragma unroll 16
   for (int i = static_cast<int>(threadIdx.x); i < head.tile_count * kWords; i += kPickThreads)
     near[i] = from[i];
   __syncthreads();
@@ -246,11 +249,9 @@ __global__ void __launch_bounds__(kPickThreads)
   if (threadIdx.x >= 32) return;
   const decide::RowSums joined = join_tiles(tiles, count, sums, weighted);
   if (threadIdx.x != 0) return;
-  const HeadInfo info = step.heads[head.first_head + row];
-  picks[head.first_head + row] =
-      joined.argmax < 0
-          ? decide::Pick(-1, 0, 0)
-          : decide::pick_of(joined.argmax, joined.max, joined, step.requests[info.request].sampler);
+  picks[head.first_head + row] = joined.argmax < 0
+                                     ? decide::Pick(-1, 0, 0)
+                                     : decide::pick_of(joined.argmax, joined.max, joined, sampler);
 }
 
 }  // namespace
