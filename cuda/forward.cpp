@@ -131,7 +131,7 @@ int Forward::item_rows(const ArchSpec& arch) {
 MemoryPlan Forward::plan(const ArchSpec& arch, const BackendConfig& config) {
   MemoryPlan plan;
   plan.weights = DeviceModel::planned_bytes(arch, config.weight_dtype);
-  for (const LayerSpec& layer : arch.layers) 
+  for (const LayerSpec& layer : arch.layers)
     plan.kv += 2 * layer_kv_bytes(layer, config, config.kv_pages);
   const auto positions = static_cast<uint64_t>(config.max_pages_per_request) *
                              static_cast<uint64_t>(config.page_size) +

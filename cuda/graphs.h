@@ -12,7 +12,8 @@
 namespace diffulex::cuda {
 
 // A shape that was not prepared is recorded when it comes for the second time: the first one has
-// made everything that a recording must not make (kernels of products, memory). Thread class: the backend's owner thread.
+// made everything that a recording must not make (kernels of products, memory). Thread class: the
+// backend's owner thread.
 class Graphs {
  public:
   Graphs() = default;

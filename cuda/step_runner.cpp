@@ -103,11 +103,12 @@ StepResult StepRunner::result() {
   step_->keep_carried();
   const std::byte* const host = pinned_[turn].as();
   const auto stride = static_cast<size_t>(config_.window_stride);
-  return {step_->requests,
-          {reinterpret_cast<const decide::Window*>(host + layout_.windows), step_->requests.size()},
-          {reinterpret_cast<const int32_t*>(host + layout_.tokens), step_->requests.size() * stride},
-          stride,
-          {reinterpret_cast<const decide::Pick*>(host + layout_.picks), step_->head.size()}};
+  return {
+      step_->requests,
+      {reinterpret_cast<const decide::Window*>(host + layout_.windows), step_->requests.size()},
+      {reinterpret_cast<const int32_t*>(host + layout_.tokens), step_->requests.size() * stride},
+      stride,
+      {reinterpret_cast<const decide::Pick*>(host + layout_.picks), step_->head.size()}};
 }
 
 void StepRunner::start(const wire::StepPlan& plan, int ahead) {
@@ -138,12 +139,11 @@ StepResult StepRunner::next(bool more) {
   const auto* const before = pinned_[(taken_ + 1) % 2].as();
   const size_t requests = step_->requests.size();
   step_->follow({reinterpret_cast<const decide::Window*>(before + layout_.windows), requests},
-               {reinterpret_cast<const int32_t*>(before + layout_.tokens),
-                requests * static_cast<size_t>(config_.window_stride)});
+                {reinterpret_cast<const int32_t*>(before + layout_.tokens),
+                 requests * static_cast<size_t>(config_.window_stride)});
   if (more) ask();
   return result();
 }
-
 
 // The recorded copy reads the arena, whose place for a shape is always the same; what lies there
 // now belongs to a step that may run.
@@ -154,8 +154,7 @@ int StepRunner::record(const wire::StepPlan& plan, int ahead) {
   Step step(arch_, config, item_rows_);
   step.load(plan);
   const StepView view = std::exchange(
-      view_,
-      arena_.place(step, shape_of(step, config_, item_rows_, forward_.max_items(), ahead)));
+      view_, arena_.place(step, shape_of(step, config_, item_rows_, forward_.max_items(), ahead)));
   int count = 0;
   for (const bool chained : {false, true})
     if (!chained || ahead > 0)

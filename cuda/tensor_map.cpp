@@ -13,8 +13,7 @@ namespace {
 using Encode = decltype(&cuTensorMapEncodeTiled);
 
 Encode encode() {
-  static const auto function =
-      reinterpret_cast<Encode>(driver_function("cuTensorMapEncodeTiled"));
+  static const auto function = reinterpret_cast<Encode>(driver_function("cuTensorMapEncodeTiled"));
   return function;
 }
 

@@ -55,8 +55,8 @@ uint64_t weigh_recordings(const std::vector<flatbuffers::DetachedBuffer>& plans,
 
 int64_t affordable_pages(const BackendConfig& config, uint64_t page_bytes, uint64_t reserved) {
   const Space space;
-  const uint64_t kept = space.total / 100 * static_cast<uint64_t>(100 - config.memory_percent) +
-                        reserved + kSlack;
+  const uint64_t kept =
+      space.total / 100 * static_cast<uint64_t>(100 - config.memory_percent) + reserved + kSlack;
   const uint64_t room = space.free > kept ? space.free - kept : 0;
   const auto pages = static_cast<int64_t>(room / page_bytes);
   const int64_t least = config.kv_pages_least > 0 ? config.kv_pages_least : config.kv_pages;

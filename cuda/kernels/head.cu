@@ -169,9 +169,10 @@ __device__ decide::RowSums join_tiles(const decide::TilePartial* tiles, int coun
   for (int t = lane; t < count; t += 32) {
     const decide::TilePartial& tile = tiles[t];
     const bool there = tile.sum > 0;
-    const float below = tile.max - row.max, scale = there ? expf(below) : 0.0f;
-    sums[t] = there ? tile.sum * scale : 0.0f;
-    weighted[t] = there ? scale * (tile.weighted + below * tile.sum) : 0.0f;
+    const decide::TileShare share =
+        there ? decide::share_of(tile, row.max) : decide::TileShare{0, 0};
+    sums[t] = share.sum;
+    weighted[t] = share.weighted;
     if (there && t != leader && tile.max > row.second) row.second = tile.max;
     if (there && tile.second > row.second) row.second = tile.second;
   }
@@ -212,8 +213,6 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
                            : decide::pick_of(joined.argmax, joined.max, joined, sampler);
 }
 
-// The tiles of kTileIds ids that so many smaller ones make.
-constexpr int kSmallTiles = decide::kTileIds / kProductColumns;
 constexpr int kPickThreads = 320;        // tiles of 150,000 ids
 constexpr int kMostReducedTiles = 6000;  // of a row, 168 kB of shared memory
 

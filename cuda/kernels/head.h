@@ -26,6 +26,8 @@ struct HeadChunk {
 int launch_reduce(const HeadChunk& chunk, const StepView& step, cudaStream_t stream);
 // Picks of the rows that no candidates are needed for.
 int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t stream);
+// The tiles of the head's own product that are summed to one of decide::kTileIds ids first.
+inline constexpr int kSmallTiles = decide::kTileIds / kProductColumns;
 // Picks of greedy rows [head.first_head, + count) that launch_reduced_product() has reduced.
 int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView& step,
                         decide::Pick* picks, cudaStream_t stream);

@@ -147,8 +147,8 @@ __global__ void __launch_bounds__(kThreads)
   wait_for_kernel_before();
   if (static_cast<int32_t>(blockIdx.x) >= step.counts->carries) return;
   const CarryInfo c = step.carries[blockIdx.x];
-  norm_row(a, KeptWeights<false, kKept>(a), c.row, carried + static_cast<int64_t>(c.slot) * a.hidden,
-           shared);
+  norm_row(a, KeptWeights<false, kKept>(a), c.row,
+           carried + static_cast<int64_t>(c.slot) * a.hidden, shared);
 }
 
 template <class From, class To>

@@ -22,12 +22,12 @@ struct BackendConfig {
   int max_tokens = 0;     // rows of one step
   int max_head_rows = 0;  // rows of one step that the sampler reads
   int max_pages_per_request = 0;
-  int page_size = 0;  // tokens
+  int page_size = 0;           // tokens
   int64_t kv_pages = 0;        // wanted; all that there are on the CPU
   int64_t kv_pages_least = 0;  // fewer are an error, where a device may have fewer; 0: kv_pages
   int memory_percent = 100;    // how full a device's memory may get with them; CUDA
-  int window_stride = 0;    // buffer_blocks * block_size
-  bool carry_rows = false;  // requests may carry a row from one forward to the next
+  int window_stride = 0;       // buffer_blocks * block_size
+  bool carry_rows = false;     // requests may carry a row from one forward to the next
   DType weight_dtype = DType::kF32;
   DType kv_dtype = DType::kF32;
   int threads = 1;               // compute threads, the caller of execute() included

@@ -8,7 +8,7 @@
 namespace diffulex {
 namespace {
 
-constexpr size_t kAlignment = 16;       // of every vector in a plan
+constexpr size_t kAlignment = 16;        // of every vector in a plan
 constexpr int32_t kMostBlockSize = 256;  // as the option block_size has it
 
 // Blocks of a full window, as few as they may be: nobody but the decisions sees them.
@@ -57,8 +57,8 @@ WarmUpStep decode_step(const BackendConfig& config, int32_t requests) {
 
 std::vector<WarmUpStep> warm_up_steps(const BackendConfig& config) {
   const int32_t cached = cached_positions(config);
-  const int32_t prompts = std::clamp((config.max_tokens + cached - 1) / cached, 1,
-                                     config.max_requests);
+  const int32_t prompts =
+      std::clamp((config.max_tokens + cached - 1) / cached, 1, config.max_requests);
   std::vector<WarmUpStep> steps = {
       {prompts, std::min(config.max_tokens / prompts, cached), 0, false, 0}};
   WarmUpStep most = decode_step(config, config.max_requests);

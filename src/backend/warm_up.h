@@ -12,8 +12,8 @@ namespace diffulex {
 
 struct WarmUpStep {
   int32_t requests = 0;
-  int32_t rows = 0;     // of each
-  int32_t context = 0;  // cached positions of the first one; the others have none
+  int32_t rows = 0;       // of each
+  int32_t context = 0;    // cached positions of the first one; the others have none
   bool denoises = false;  // the rows are a window full of masks; else a piece of a prompt
   float temperature = 0;
 };

@@ -9,3 +9,17 @@
 #else
 #define DIFFULEX_HD
 #endif
+
+namespace diffulex::decide {
+
+// A product that is rounded by itself: no compiler makes one operation of it and of the sum that it
+// goes into, so whoever computes both gets the same bits.
+DIFFULEX_HD inline float multiply(float a, float b) {
+#if defined(__CUDA_ARCH__)
+  return __fmul_rn(a, b);
+#else
+  return a * b;
+#endif
+}
+
+}  // namespace diffulex::decide

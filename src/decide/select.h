@@ -76,6 +76,15 @@ struct RowSums {
   float second;  // the largest logit but one; kWantMargin only
 };
 
+// What a tile adds to its row, whose best logit is `max`.
+struct TileShare {
+  float sum, weighted;
+};
+DIFFULEX_HD inline TileShare share_of(const TilePartial& tile, float max) {
+  const float below = tile.max - max, scale = expf(below);
+  return {multiply(tile.sum, scale), multiply(scale, tile.weighted + multiply(below, tile.sum))};
+}
+
 DIFFULEX_HD inline RowSums sum_tiles(const TilePartial* tiles, int count) {
   RowSums row{-INFINITY, 0, 0, -1, -INFINITY};
   for (int t = 0; t < count; ++t) {
@@ -91,9 +100,9 @@ DIFFULEX_HD inline RowSums sum_tiles(const TilePartial* tiles, int count) {
   }
   for (int t = 0; t < count; ++t) {
     if (!(tiles[t].sum > 0)) continue;
-    const float below = tiles[t].max - row.max, scale = expf(below);
-    row.sum += tiles[t].sum * scale;
-    row.weighted += scale * (tiles[t].weighted + below * tiles[t].sum);
+    const TileShare share = share_of(tiles[t], row.max);
+    row.sum += share.sum;
+    row.weighted += share.weighted;
   }
   return row;
 }

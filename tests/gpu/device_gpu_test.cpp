@@ -47,7 +47,7 @@ bool has_primary_context(int ordinal) {
   int active = 0;
   (void)driver<decltype(&cuDeviceGet)>("cuDeviceGet")(&device, ordinal);
   (void)driver<decltype(&cuDevicePrimaryCtxGetState)>("cuDevicePrimaryCtxGetState")(device, &flags,
-                                                                                   &active);
+                                                                                    &active);
   return active != 0;
 }
 
@@ -141,7 +141,9 @@ void test_other_device(const std::string& model) {
     (void)cudaSetDevice(1);
     bool same = true;
     int current = -1;
-    const auto look = [&] { same = same && cudaGetDevice(&current) == cudaSuccess && current == 1; };
+    const auto look = [&] {
+      same = same && cudaGetDevice(&current) == cudaSuccess && current == 1;
+    };
     const Made first = live(model, "cuda:0", look);
     const Made second = live(model, "cuda:1", look);
     look();

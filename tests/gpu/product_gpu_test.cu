@@ -11,6 +11,7 @@
 #include <random>
 #include <vector>
 
+#include "cuda/kernels/head.h"
 #include "cuda/kernels/product.h"
 #include "cuda/memory.h"
 #include "cuda/tensor_map.h"
@@ -194,6 +195,53 @@ void test_reduced(const Case& c, int there, int first) {
          "nothing is written behind the rows that are there", c.rows, c.n, c.k);
 }
 
+// One thread sums a row's tiles with the functions that every device asks.
+__global__ void sum_in_turn(const decide::TilePartial* tiles, int count,
+                            decide::SamplerParams sampler, decide::TilePartial* larger,
+                            decide::Pick* pick) {
+  int n = 0;
+  for (int first = 0; first < count; first += cuda::kSmallTiles, ++n) {
+    const decide::RowSums r =
+        decide::sum_tiles(tiles + first, min(cuda::kSmallTiles, count - first));
+    larger[n] = {r.max, r.argmax, r.sum, r.weighted, r.argmax, r.max, r.second};
+  }
+  *pick = decide::pick_from_tiles(larger, n, sampler, 0, 0);
+}
+
+// A warp's sums of tiles have the bits of one thread's. A tenth of the tiles has nothing that may
+// be chosen, some share their largest logit.
+void test_joined(int count, std::mt19937& rng) {
+  std::uniform_real_distribution<float> logit(-20, 20), sum(1, 64);
+  std::vector<decide::TilePartial> tiles(static_cast<size_t>(count));
+  for (int t = 0; t < count; ++t) {
+    const float max = rng() % 4 == 0 ? 7.5f : logit(rng);
+    tiles[static_cast<size_t>(t)] = {max,       t * 64 + int(rng() % 64), sum(rng), -sum(rng), 0, 0,
+                                     max - 0.5f};
+    if (rng() % 10 == 0)
+      tiles[static_cast<size_t>(t)] = {-INFINITY, -1, 0, 0, -1, -INFINITY, -INFINITY};
+  }
+  RequestRow request{};
+  request.sampler = {0, 1, 0, decide::kWantEntropy | decide::kWantMargin, 0};
+  request.sampler.rank = decide::kRankMargin;
+  const auto on_device = up(tiles);
+  const auto requests = up(std::vector<RequestRow>{request});
+  const auto heads = up(std::vector<cuda::HeadInfo>{{0, 0}});
+  const auto counts = up(std::vector<cuda::StepCounts>{{1, 1, 1, 0}});
+  cuda::StepView step;
+  step.counts = counts.as<cuda::StepCounts>();
+  step.requests = requests.as<RequestRow>();
+  step.heads = heads.as<cuda::HeadInfo>();
+  const DeviceMemory larger(static_cast<size_t>(count) * sizeof(decide::TilePartial)),
+      picks(2 * sizeof(decide::Pick));
+  const cuda::HeadReduction head{on_device.as<decide::TilePartial>(), count, count * 64, 0};
+  check(cuda::launch_pick_reduced(head, 1, step, picks.as<decide::Pick>(), nullptr), "launch");
+  sum_in_turn<<<1, 1>>>(on_device.as<decide::TilePartial>(), count, request.sampler,
+                        larger.as<decide::TilePartial>(), picks.as<decide::Pick>() + 1);
+  const auto got = down<decide::Pick>(picks, 2);
+  expect(std::memcmp(&got[0], &got[1], sizeof(decide::Pick)) == 0,
+         "sums of tiles are those of one thread, bit for bit", 1, count, 0);
+}
+
 }  // namespace
 
 int main() {
@@ -215,6 +263,7 @@ int main() {
       test_reduced(c, (c.rows + 1) / 2, 3);
       ++cases;
     }
+  for (const int count : {1, 3, 4, 5, 31, 33, 500, 2374, 2375, 6000}) test_joined(count, rng);
   std::printf("products: %d cases, %d failures\n", cases, failures);
   return failures == 0 ? 0 : 1;
 }

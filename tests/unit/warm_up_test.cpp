@@ -24,8 +24,8 @@ BackendConfig config_of(int requests, int window, int rows, int pages) {
   return c;
 }
 
-const BackendConfig kConfigs[] = {config_of(1, 1, 1, 1),      config_of(3, 8, 24, 2),
-                                  config_of(4, 32, 300, 32),  config_of(5, 96, 512, 7),
+const BackendConfig kConfigs[] = {config_of(1, 1, 1, 1), config_of(3, 8, 24, 2),
+                                  config_of(4, 32, 300, 32), config_of(5, 96, 512, 7),
                                   config_of(2, 1030, 2060, 1)};
 
 TEST(WarmUp, PlansAreSoundAndRunOnOnePage) {
