@@ -312,7 +312,8 @@ typedef struct diffulex_engine_config {
   uint32_t step_log_capacity;   /* steps that diffulex_engine_read_steps remembers; 0 = default */
 } diffulex_engine_config;
 
-/* What an engine would need, in bytes. */
+/* What an engine would need, in bytes. On a CUDA device the KV cache is an estimate unless kv_bytes
+ * says its size: an engine there gives it what a warm-up leaves, see diffulex_engine_get_info. */
 typedef struct diffulex_plan {
   uint32_t struct_size;
   uint32_t kv_pages;          /* pages of the KV cache */
@@ -634,8 +635,8 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_plan(
     const diffulex_engine_config* config, diffulex_plan* out, diffulex_error** error);
 /* Loads a model and makes an engine, which the caller destroys. On failure nothing stays allocated.
  * Errors: INVALID_ARGUMENT, UNKNOWN_OPTION, IO, MODEL_FORMAT, MODEL_UNSUPPORTED,
- * STRATEGY_UNSUPPORTED, TOKENIZER, HOST_MEMORY, DEVICE_UNAVAILABLE, CANCELLED, ABI_MISMATCH.
- * @thread S */
+ * STRATEGY_UNSUPPORTED, TOKENIZER, HOST_MEMORY, DEVICE_MEMORY, DEVICE_UNAVAILABLE, DEVICE_FAULT,
+ * UNSUPPORTED, CANCELLED, ABI_MISMATCH. @thread S */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_create(
     const diffulex_engine_config* config, diffulex_engine** out, diffulex_error** error);
 /* Aborts what runs, joins the engine's thread and frees everything; NULL is fine. @thread X */
