@@ -49,15 +49,23 @@ class Evaluator::Within {
   std::shared_ptr<Scope> outer_;
 };
 
-Evaluator::Evaluator(Run* run, const Dict* variables, Position* position)
-    : run_(*run),
-      variables_(*variables),
-      position_(*position),
-      scope_(std::make_shared<Scope>(nullptr)) {}
+Evaluator::Evaluator(Run* run, const Dict* variables, const Unset* unset, Position* position)
+    : run_(*run), variables_(*variables), unset_(*unset), position_(*position) {}
 
 void Evaluator::render(const Block& block, std::string* out) {
   out_ = out;
+  scope_ = scope_for(block);
   execute(block);
+}
+
+// A scope inside of the present one, as it is when the block begins.
+std::shared_ptr<Scope> Evaluator::scope_for(const Block& block) {
+  auto scope = std::make_shared<Scope>(scope_);
+  const auto unset = unset_.find(&block);
+  if (unset == unset_.end()) return scope;
+  for (const std::string_view name : unset->second)
+    scope->set(name, Value::undefined("'" + std::string(name) + "'"));
+  return scope;
 }
 
 Evaluator::Flow Evaluator::execute(const Block& block) {
@@ -98,7 +106,7 @@ Evaluator::Flow Evaluator::execute(const Stmt& stmt) {
     case Type::kWith:
       return execute_with(stmt);
     case Type::kScope: {
-      const Within inside(this, std::make_shared<Scope>(scope_));
+      const Within inside(this, scope_for(stmt.body));
       return execute(stmt.body);
     }
     case Type::kBreak:
@@ -136,38 +144,41 @@ Evaluator::Flow Evaluator::execute_for(const Stmt& stmt) {
   const auto loop = std::make_shared<Loop>();
   loop->items = Value::list(run_.budget, loop_items(stmt));
   const Values& items = loop->items.items();
+  bool finished = false;  // some round came to its end: as in Jinja, 'else' asks for nothing else
   for (; loop->index < items.size(); ++loop->index) {
     run_.budget.steps(1);
-    const Within inside(this, std::make_shared<Scope>(scope_));
+    const Within inside(this, scope_for(stmt.body));
     assign(*stmt.target, items[loop->index]);
     scope_->set("loop", Value::loop(loop));
-    if (execute(stmt.body) == Flow::kBreak) break;
+    const Flow flow = execute(stmt.body);
+    if (flow == Flow::kBreak) break;
+    finished = finished || flow == Flow::kOn;
   }
-  if (!items.empty()) return Flow::kOn;
-  const Within inside(this, std::make_shared<Scope>(scope_));
+  if (finished) return Flow::kOn;
+  const Within inside(this, scope_for(stmt.other));
   return execute(stmt.other);
 }
 
 Evaluator::Flow Evaluator::execute_with(const Stmt& stmt) {
-  const auto scope = std::make_shared<Scope>(scope_);
+  const auto scope = scope_for(stmt.body);
   for (const auto& [target, value] : stmt.assignments) scope->set(target->name, evaluate(*value));
   const Within inside(this, scope);
   return execute(stmt.body);
 }
 
-// What a block prints, as a string. Its variables are its own.
+// What a block prints, as a string.
 Value Evaluator::capture(const Block& block) {
   std::string text;
   std::string* const outer = std::exchange(out_, &text);
-  const Within inside(this, std::make_shared<Scope>(scope_));
   execute(block);  // after a failure nobody prints any more
   out_ = outer;
   return Value::string(run_.budget, std::move(text));
 }
 
+// The filters see the variables of the block.
 Value Evaluator::filter_captured(const Stmt& stmt) {
-  const Value text = capture(stmt.body);
-  const Value outer = std::exchange(captured_, text);
+  const Within inside(this, scope_for(stmt.body));
+  const Value outer = std::exchange(captured_, capture(stmt.body));
   Value filtered = evaluate(*stmt.value);
   captured_ = outer;
   return filtered;
@@ -199,7 +210,8 @@ Value Evaluator::call_macro(const Macro& macro, const Arguments& arguments) {
   const Budget::Level level(&run_.budget);
   const auto& parameters = macro.stmt().parameters;
   const std::string who = "the macro '" + macro.name() + "'";
-  const auto scope = std::make_shared<Scope>(macro.place());
+  const Within around(this, macro.place());
+  const auto scope = scope_for(macro.stmt().body);
   if (arguments.positional.size() > parameters.size())
     fail(who + " takes at most " + std::to_string(parameters.size()) + " arguments");
   std::vector<const Value*> given(parameters.size(), nullptr);

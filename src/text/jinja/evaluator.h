@@ -9,6 +9,7 @@
 #include "text/jinja/lexer.h"
 #include "text/jinja/run.h"
 #include "text/jinja/scope.h"
+#include "text/jinja/symbols.h"
 
 namespace diffulex::jinja {
 
@@ -16,7 +17,7 @@ namespace diffulex::jinja {
 class Evaluator {
  public:
   // All must outlive the evaluator. A failure leaves its line in *position.
-  Evaluator(Run* run, const Dict* variables, Position* position);
+  Evaluator(Run* run, const Dict* variables, const Unset* unset, Position* position);
 
   // Appends what the block prints to *out. Throws Failure.
   void render(const Block& block, std::string* out);
@@ -35,6 +36,7 @@ class Evaluator {
   Values loop_items(const Stmt& stmt);
   Flow execute_with(const Stmt& stmt);
   void define_macro(const Stmt& stmt);
+  std::shared_ptr<Scope> scope_for(const Block& block);
   Value capture(const Block& block);
   Value filter_captured(const Stmt& stmt);
   void assign(const Expr& target, const Value& value);
@@ -58,6 +60,7 @@ class Evaluator {
 
   Run& run_;
   const Dict& variables_;
+  const Unset& unset_;
   Position& position_;
   std::shared_ptr<Scope> scope_;
   std::string* out_ = nullptr;

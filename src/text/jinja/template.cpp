@@ -31,7 +31,8 @@ Template::Template(std::string_view source, std::string path) : path_(std::move(
   Position position;
   try {
     Budget budget{Limits{}};
-    block_ = parse_template(valid(source), &budget, &position);
+    block_ = std::make_unique<const Block>(parse_template(valid(source), &budget, &position));
+    unset_ = find_unset(*block_);
   } catch (const Failure& failure) {
     throw located(failure, path_, position.line);
   }
@@ -42,7 +43,7 @@ std::string Template::render(const Dict& variables, std::time_t now, const Limit
   try {
     Run run(limits, now);
     std::string out;
-    Evaluator(&run, &variables, &position).render(block_, &out);
+    Evaluator(&run, &variables, &unset_, &position).render(*block_, &out);
     return out;
   } catch (const Failure& failure) {
     throw located(failure, path_, position.line);

@@ -2,13 +2,14 @@
 #pragma once
 
 #include <ctime>
-#include <optional>
+#include <memory>
 #include <string>
 #include <string_view>
 
 #include "text/jinja/ast.h"
 #include "text/jinja/budget.h"
 #include "text/jinja/dict.h"
+#include "text/jinja/symbols.h"
 
 namespace diffulex::jinja {
 
@@ -27,7 +28,8 @@ class Template {
 
  private:
   std::string path_;
-  Block block_;
+  std::unique_ptr<const Block> block_;
+  Unset unset_;  // knows the blocks by their addresses
 };
 
 }  // namespace diffulex::jinja
