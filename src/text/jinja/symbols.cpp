@@ -28,19 +28,18 @@ class Symbols {
     define(name, false);
   }
 
-  // Takes over what the branches of an if, each begun as a copy of this, have found. What only
-  // some of them set has its outer value in the others.
+  // Takes over what the branches of an if, each begun as a copy of this, have found. What a branch
+  // sets has its outer value until then: another branch may run.
   void merge(const std::vector<Symbols>& branches) {
-    std::map<std::string_view, size_t> counts;
+    std::set<std::string_view> fresh;
     for (const Symbols& branch : branches)
       for (const std::string_view name : branch.stored_)
-        if (!stored_.contains(name)) ++counts[name];
+        if (!stored_.contains(name)) fresh.insert(name);
     for (const Symbols& branch : branches) {
       for (const auto& [name, unset] : branch.own_) own_[name] = unset;
       stored_.insert(branch.stored_.begin(), branch.stored_.end());
     }
-    for (const auto& [name, count] : counts)
-      if (count < branches.size()) own_[name] = false;
+    for (const std::string_view name : fresh) own_[name] = false;
   }
 
   Names unset() const {
