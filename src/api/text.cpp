@@ -106,7 +106,7 @@ diffulex_status diffulex_tokenizer_render_chat(const diffulex_tokenizer* tokeniz
       api::required(message.content, "messages.content");
       list.push_back({message.role, message.content});
     }
-    const std::string prompt = diffulex::text::render_chatml(
+    const std::string prompt = diffulex::text::render_chat(
         tokenizer_of(tokenizer), list, options_json != nullptr ? options_json : "");
     return copy_text(prompt, text, capacity, out_size);
   });

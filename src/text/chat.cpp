@@ -59,6 +59,8 @@ void require_token(const Tokenizer& tokenizer, std::string_view token, std::stri
                                           ", which " + std::string(purpose) + " needs");
 }
 
+}  // namespace
+
 void check_messages(std::span<const Message> messages) {
   if (messages.empty()) {
     throw Error(DIFFULEX_E_INVALID_ARGUMENT, "messages is empty").with("option", "messages");
@@ -71,8 +73,6 @@ void check_messages(std::span<const Message> messages) {
     }
   }
 }
-
-}  // namespace
 
 std::string render_chatml(const Tokenizer& tokenizer, std::span<const Message> messages,
                           std::string_view options_json) {

@@ -243,15 +243,16 @@ class Tokenizer::Encoding {
 std::shared_ptr<const Tokenizer> Tokenizer::load(const std::string& dir) {
   TokenizerSpec spec = read_tokenizer_spec(dir);
   spec.added = added_tokens(spec);
-  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(spec)));
+  return std::shared_ptr<const Tokenizer>(new Tokenizer(std::move(spec), ChatTemplates::load(dir)));
 }
 
-Tokenizer::Tokenizer(TokenizerSpec spec)
+Tokenizer::Tokenizer(TokenizerSpec spec, ChatTemplates chat_templates)
     : nfc_(spec.nfc),
       ignore_merges_(spec.ignore_merges),
       tokens_(table_entries(spec)),
       bpe_(make_bpe(spec)),
-      pre_tokenizer_(std::move(spec.steps)) {
+      pre_tokenizer_(std::move(spec.steps)),
+      chat_templates_(std::move(chat_templates)) {
   for (const AddedToken& token : spec.added) {
     added_.emplace(token.content, token.id);
     const bool in_normal_form = token.normalized && nfc_;

@@ -12,6 +12,7 @@
 
 #include "text/added_tokens.h"
 #include "text/bpe.h"
+#include "text/chat_templates.h"
 #include "text/pre_tokenizer.h"
 #include "text/token_table.h"
 #include "text/tokenizer_spec.h"
@@ -22,9 +23,9 @@ namespace diffulex::text {
 class Tokenizer {
  public:
   // Reads tokenizer.json of the directory, or vocab.json and merges.txt (then of the Qwen2 kind),
-  // and the config files beside it. Tokens that a config names for a role or as additional special
-  // tokens are special whatever their flags say. The post-processor is not applied: prompts are
-  // rendered with all their tokens. Errors: IO, TOKENIZER.
+  // and the config files and chat templates beside it. Tokens that a config names for a role or as
+  // additional special tokens are special whatever their flags say. The post-processor is not
+  // applied: prompts are rendered with all their tokens. Errors: IO, TOKENIZER.
   static std::shared_ptr<const Tokenizer> load(const std::string& dir);
 
   // Takes invalid UTF-8 as U+FFFD. The text of an added token becomes that token, that of a special
@@ -47,6 +48,9 @@ class Tokenizer {
   // The added token of this text, which encode can yield for it as a whole; -1: none.
   int32_t added(std::string_view content) const;
 
+  // Empty: the directory has none.
+  const ChatTemplates& chat_templates() const { return chat_templates_; }
+
   bool is_special(int32_t id) const { return tokens_.contains(id) && tokens_.special(id); }
 
  private:
@@ -56,7 +60,7 @@ class Tokenizer {
   };
   class Encoding;  // one call of encode
 
-  explicit Tokenizer(TokenizerSpec spec);
+  Tokenizer(TokenizerSpec spec, ChatTemplates chat_templates);
 
   int32_t role_token(const RoleSpec& role) const;
 
@@ -69,6 +73,7 @@ class Tokenizer {
   Matchers all_;
   Matchers ordinary_;  // without special tokens
   std::array<int32_t, kRoleCount> roles_{};
+  ChatTemplates chat_templates_;
 };
 
 }  // namespace diffulex::text

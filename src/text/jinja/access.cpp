@@ -102,7 +102,9 @@ Value element(Run& run, const Value& value, const Value& key) {
     if (std::optional<Value> own = own_attribute(run, value, key.text())) return *std::move(own);
     return missing(key.text(), value);
   }
-  return Value::undefined("an element of a " + std::string(value.type_name()));
+  const std::string which =
+      key.is_integral() ? "element " + std::to_string(key.as_int()) : "an element";
+  return Value::undefined(which + " of a " + std::string(value.type_name()));
 }
 
 Value slice(Run& run, const Value& value, const Value& start, const Value& stop,

@@ -13,7 +13,7 @@ namespace {
 
 Error located(const Failure& failure, const std::string& path, int line) {
   return Error(failure.status(),
-               file_name(path) + ", line " + std::to_string(line) + ": " + failure.what())
+               file_name(path) + ", template line " + std::to_string(line) + ": " + failure.what())
       .with("path", path)
       .with("line", std::to_string(line));
 }

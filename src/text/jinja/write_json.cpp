@@ -144,7 +144,6 @@ class JsonWriter {
   }
 
   void escape(uint32_t code) {
-    if (code == 0x7F) return put("\x7F");
     if (code >= 0x10000) {  // two surrogates
       escape(0xD800 + ((code - 0x10000) >> 10));
       code = 0xDC00 + ((code - 0x10000) & 0x3FF);
