@@ -30,7 +30,7 @@ inline Outcome outcome_of(std::string culprit, diffulex_status status, diffulex_
   Outcome outcome{status, false, std::move(culprit), diffulex_error_message(error), {}};
   EXPECT_EQ(diffulex_error_status(error), status);
   for (const char* key : {"option", "contradicts", "allowed", "path", "tensor", "key", "device",
-                          "bytes_needed", "bytes_free"})
+                          "line", "bytes_needed", "bytes_free"})
     if (const char* value = diffulex_error_detail(error, key)) outcome.details[key] = value;
   diffulex_error_free(error);
   return outcome;

@@ -202,6 +202,24 @@ Outcomes chat_without_markers() {
   return outcomes;
 }
 
+// A conversation for a tokenizer with this chat template.
+Outcome template_fails(const std::string& source) {
+  const TempDir dir;
+  write_file(dir / "tokenizer.json", read_file(model_dir() + "/tokenizer.json"));
+  write_file(dir / "chat_template.jinja", source);
+  diffulex_tokenizer* tokenizer = nullptr;
+  EXPECT_EQ(diffulex_tokenizer_load(dir.path().c_str(), &tokenizer, nullptr), DIFFULEX_OK);
+  Outcome outcome = render_fails(tokenizer, {{"user", "hello"}}, nullptr, "chat_template.jinja");
+  diffulex_tokenizer_release(tokenizer);
+  return outcome;
+}
+
+Outcomes templates_fail(const std::vector<const char*>& sources) {
+  Outcomes outcomes;
+  for (const char* source : sources) outcomes.push_back(template_fails(source));
+  return outcomes;
+}
+
 }  // namespace
 
 void add_text_cases(Cases* cases) {
@@ -220,6 +238,23 @@ void add_text_cases(Cases* cases) {
   c["chat-option-mistyped"] = [] {
     return bad_chat_options(
         {R"({"add_generation_prompt": 1})", R"({"add_generation_prompt": null})"});
+  };
+  c["chat-messages-twice"] = [] {
+    return bad_chat_options({R"({"messages": [{"role": "user", "content": "a"}]})"});
+  };
+  c["chat-template-unknown"] = [] { return bad_chat_options({R"({"template": "no such"})"}); };
+  c["chat-template-malformed"] = [] {
+    return templates_fail({"{% if %}", "{{ 'a }}", "{% for a in b %}", "{{ 1 + }}"});
+  };
+  c["chat-template-uncovered"] = [] {
+    return templates_fail({"{% include 'a' %}", "{{ 1|pprint }}", "{{ 'a'.zfill(3) }}"});
+  };
+  c["chat-template-fails"] = [] {
+    return templates_fail({"{{ nothing.at.all }}", "{{ 'a' + 1 }}",
+                           "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"});
+  };
+  c["chat-template-refuses"] = [] {
+    return templates_fail({"{{ raise_exception('no user, please') }}"});
   };
   c["chat-markers"] = chat_without_markers;
 }

@@ -84,7 +84,7 @@ TEST(JinjaError, FailuresTellTheLine) {
                  "2");
   expect_failure("{% macro m(a) %}\n{{ a }}\n{% endmacro %}\n\n{{ m('x') + 1 }}", "string + int",
                  "5");
-  expect_failure("{% macro m(a) %}{% endmacro %}\n{{ m(b=1) }}", "no parameter 'b'", "2");
+  expect_failure("{% macro m(a) %}{% endmacro %}\n{{ m(b=1) }}", "no argument 'b'", "2");
   expect_failure("\n{{ s | replace('a') }}", "lacks the argument 'new'", "2");
   expect_failure("\n{{ s | trim(1, 2) }}", "at most 1", "2");
   expect_failure("\n{{ s | trim(x=1) }}", "no argument 'x'", "2");

@@ -1,12 +1,13 @@
 #include "text/jinja/arguments.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace diffulex::jinja {
 
 Bound::Bound(const Arguments& arguments, std::string_view who,
-             std::initializer_list<std::string_view> parameters)
-    : who_(who), parameters_(parameters), given_(parameters.size(), nullptr) {
+             std::vector<std::string_view> parameters)
+    : who_(who), parameters_(std::move(parameters)), given_(parameters_.size(), nullptr) {
   if (arguments.positional.size() > parameters_.size())
     fail(who_ + " takes at most " + std::to_string(parameters_.size()) + " arguments");
   for (size_t i = 0; i < arguments.positional.size(); ++i) given_[i] = &arguments.positional[i];

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,8 +20,8 @@ struct Arguments {
 // The arguments of a call by the names of its parameters. Errors: one too many, unknown, twice.
 class Bound {
  public:
-  Bound(const Arguments& arguments, std::string_view who,
-        std::initializer_list<std::string_view> parameters);
+  // The names must outlive it.
+  Bound(const Arguments& arguments, std::string_view who, std::vector<std::string_view> parameters);
 
   const Value* get(size_t index) const { return given_[index]; }  // null: not given
   const Value& need(size_t index) const;

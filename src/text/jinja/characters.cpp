@@ -26,7 +26,7 @@ class PiecesOf {
   explicit PiecesOf(Budget& budget) : budget_(budget) {}
 
   void add(std::string_view piece) {
-    budget_.bytes(sizeof(piece));
+    budget_.bytes(sizeof(std::string_view));
     pieces_.push_back(piece);
   }
 

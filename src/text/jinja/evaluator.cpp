@@ -206,35 +206,31 @@ void Evaluator::define_macro(const Stmt& stmt) {
   scope_->set(stmt.text, Value::callable(std::make_shared<const Macro>(this, &stmt, scope_)));
 }
 
-Value Evaluator::call_macro(const Macro& macro, const Arguments& arguments) {
-  const Budget::Level level(&run_.budget);
+// Defaults may use parameters in front of them.
+void Evaluator::set_parameters(const Macro& macro, const Arguments& arguments) {
   const auto& parameters = macro.stmt().parameters;
-  const std::string who = "the macro '" + macro.name() + "'";
-  const Within around(this, macro.place());
-  const auto scope = scope_for(macro.stmt().body);
-  if (arguments.positional.size() > parameters.size())
-    fail(who + " takes at most " + std::to_string(parameters.size()) + " arguments");
-  std::vector<const Value*> given(parameters.size(), nullptr);
-  for (size_t i = 0; i < arguments.positional.size(); ++i) given[i] = &arguments.positional[i];
-  for (const auto& [name, value] : arguments.named) {
-    size_t at = 0;
-    while (at < parameters.size() && parameters[at].name != name) ++at;
-    if (at == parameters.size()) fail(who + " has no parameter '" + name + "'");
-    if (given[at] != nullptr) fail(who + " got the parameter '" + name + "' twice");
-    given[at] = &value;
-  }
-  const int line = position_.line;
-  const Within inside(this, scope);
+  std::vector<std::string_view> names;
+  names.reserve(parameters.size());
+  for (const Parameter& parameter : parameters) names.emplace_back(parameter.name);
+  const Bound bound(arguments, "the macro '" + macro.name() + "'", std::move(names));
   for (size_t i = 0; i < parameters.size(); ++i) {
     const auto& [name, absent] = parameters[i];
-    if (given[i] != nullptr) {
-      scope->set(name, *given[i]);
+    if (bound.get(i) != nullptr) {
+      scope_->set(name, *bound.get(i));
     } else if (absent != nullptr) {
-      scope->set(name, evaluate(*absent));
+      scope_->set(name, evaluate(*absent));
     } else {
-      scope->set(name, Value::undefined("the parameter '" + name + "'"));
+      scope_->set(name, Value::undefined("the parameter '" + name + "'"));
     }
   }
+}
+
+Value Evaluator::call_macro(const Macro& macro, const Arguments& arguments) {
+  const Budget::Level level(&run_.budget);
+  const int line = position_.line;
+  const Within around(this, macro.place());
+  const Within inside(this, scope_for(macro.stmt().body));
+  set_parameters(macro, arguments);
   Value text = capture(macro.stmt().body);
   position_.line = line;
   return text;

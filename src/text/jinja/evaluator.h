@@ -41,6 +41,7 @@ class Evaluator {
   Value filter_captured(const Stmt& stmt);
   void assign(const Expr& target, const Value& value);
   void assign_attribute(const Expr& target, const Value& value);
+  void set_parameters(const Macro& macro, const Arguments& arguments);
   Value call_macro(const Macro& macro, const Arguments& arguments);
 
   // Expressions.

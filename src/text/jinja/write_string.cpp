@@ -145,7 +145,7 @@ std::string to_string(Budget& budget, const Value& value) {
 }
 
 std::string to_markup(Budget& budget, const Value& value) {
-  const std::string text = to_string(budget, value);
+  std::string text = to_string(budget, value);
   if (value.markup()) return text;
   std::string out;
   Writer writer(budget, out);
