@@ -27,9 +27,9 @@ class Chat : public ::testing::Test {
 
   std::string render(const std::vector<diffulex_message>& messages, const char* options) {
     size_t size = 0;
-    EXPECT_EQ(diffulex_tokenizer_render_chat(tokenizer_, messages.data(), messages.size(), options,
-                                             nullptr, 0, &size, nullptr),
-              size > 0 ? DIFFULEX_E_BUFFER_TOO_SMALL : DIFFULEX_OK);
+    const diffulex_status asked = diffulex_tokenizer_render_chat(
+        tokenizer_, messages.data(), messages.size(), options, nullptr, 0, &size, nullptr);
+    EXPECT_EQ(asked, size > 0 ? DIFFULEX_E_BUFFER_TOO_SMALL : DIFFULEX_OK);
     std::string text(size, '\0');
     EXPECT_EQ(diffulex_tokenizer_render_chat(tokenizer_, messages.data(), messages.size(), options,
                                              text.data(), text.size(), &size, nullptr),
