@@ -118,8 +118,12 @@ TEST(JinjaError, WhatTheTemplateRaises) {
 
 // ---- templates that mean harm
 
-void expect_stopped(const std::string& source, const std::string& variables = "{}") {
-  expect_error(DIFFULEX_E_TOKENIZER, {}, [&] { render(source, variables); });
+// By less than the usual limits, so that it does not take long.
+void expect_stopped(const std::string& source) {
+  Limits limits;
+  limits.steps = 5'000'000;
+  limits.bytes = 1 << 26;
+  expect_error(DIFFULEX_E_TOKENIZER, {}, [&] { render(source, "{}", limits); });
 }
 
 std::string repeat(const std::string& text, int count) {
@@ -141,6 +145,48 @@ TEST(JinjaLimits, Time) {
   expect_stopped(
       "{% set s = 'a' * 1000000 %}{{ (s + 'b').rfind(s + 'c') }}"
       "{{ (s * 9).rfind('b' + s) }}{{ (s * 9).rsplit('b' + s)|length }}");
+}
+
+// Each of these takes long once, in few steps.
+TEST(JinjaLimits, LongTexts) {
+  for (const char* work : {"d[s]",
+                           "d.get(s)",
+                           "s in d",
+                           "{s: 1}",
+                           "s == t",
+                           "s < t",
+                           "s is eq t",
+                           "s in t",
+                           "s|int",
+                           "s|float",
+                           "s.startswith((t, t))",
+                           "s.upper()",
+                           "s|lower",
+                           "s.isspace()",
+                           "s|length",
+                           "s[0]",
+                           "s[:1]",
+                           "s|trim",
+                           "s.find('b')",
+                           "ns[s]",
+                           "l|map(attribute=s)|list|length",
+                           "l|sort(attribute=s)|length",
+                           "strftime_now(z)",
+                           "s|e",
+                           "s|tojson",
+                           "s|title",
+                           "[s, t]|max",
+                           "s.count('b')",
+                           "s.splitlines()|length",
+                           "s.split()|length",
+                           "s.replace('b', '')"}) {
+    SCOPED_TRACE(work);
+    expect_stopped(std::string("{% set d = {'a': 1} %}{% set l = [d] %}{% set ns = namespace() %}"
+                               "{% set s = 'a' * 3000000 %}{% set t = 'a' * 3000000 %}"
+                               "{% set z = '%z' * 1000000 %}"
+                               "{% for i in range(100000) %}{% if ") +
+                   work + " %}{% endif %}{% endfor %}");
+  }
 }
 
 TEST(JinjaLimits, Memory) {

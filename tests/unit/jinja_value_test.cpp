@@ -132,9 +132,9 @@ TEST(JinjaDict, ManyKeysAreFoundInOrder) {
   }
   EXPECT_EQ(dict.size(), 7500u);
   EXPECT_EQ(dict.find("k7")->as_int(), 2507);
-  EXPECT_EQ(dict.find(Value::real(7))->as_int(), -7);
-  EXPECT_EQ(dict.find(Value::boolean(true))->as_int(), -1);
-  EXPECT_EQ(dict.find(Value()), nullptr);
+  EXPECT_EQ(dict.find(budget, Value::real(7))->as_int(), -7);
+  EXPECT_EQ(dict.find(budget, Value::boolean(true))->as_int(), -1);
+  EXPECT_EQ(dict.find(budget, Value()), nullptr);
   EXPECT_EQ(dict.entries()[2].first.text(), "k1");
   const Dict copy = dict;  // NOLINT: that it can be copied is what is tested
   EXPECT_EQ(copy.find("k2499")->as_int(), 4999);

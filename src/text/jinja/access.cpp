@@ -12,8 +12,17 @@
 namespace diffulex::jinja {
 namespace {
 
+// For messages: as much of a name as people want to see.
+std::string shown(std::string_view name) {
+  constexpr size_t kLongest = 100;
+  if (name.size() <= kLongest) return std::string(name);
+  size_t end = kLongest;
+  while ((static_cast<unsigned char>(name[end]) & 0xC0) == 0x80) --end;  // not inside a character
+  return std::string(name.substr(0, end)) + "...";
+}
+
 Value missing(std::string_view name, const Value& value) {
-  return Value::undefined("the attribute '" + std::string(name) + "' of a " +
+  return Value::undefined("the attribute '" + shown(name) + "' of a " +
                           std::string(value.type_name()));
 }
 
@@ -25,7 +34,7 @@ Value namespace_attribute(const Value& value, std::string_view name) {
 
 // What getattr would find; nothing: no such attribute.
 std::optional<Value> own_attribute(Run& run, const Value& value, std::string_view name) {
-  run.budget.steps(1);
+  run.budget.reading(name.size());
   if (value.is(Kind::kUndefined)) fail(value.what() + " is undefined");
   if (value.is(Kind::kNamespace)) return namespace_attribute(value, name);
   if (value.is(Kind::kLoop)) return loop_attribute(run, value, name);
@@ -49,7 +58,7 @@ std::optional<Value> own_element(Run& run, const Value& value, const Value& key)
   run.budget.steps(1);
   if (value.is(Kind::kDict)) {
     if (key.is(Kind::kList) || key.is(Kind::kDict)) return std::nullopt;
-    const Value* found = value.dict().find(key);
+    const Value* found = value.dict().find(run.budget, key);
     return found != nullptr ? std::optional(*found) : std::nullopt;
   }
   return key.is_integral() ? indexed(run, value, key.as_int()) : std::nullopt;

@@ -20,7 +20,7 @@ Value part_of(Budget& budget, std::string_view text) {
 
 }  // namespace
 
-AttributePath::AttributePath(const Value* path) {
+AttributePath::AttributePath(Run& run, const Value* path) {
   if (path == nullptr || path->is(Kind::kNone)) return;
   if (path->is_integral()) {
     parts_.push_back(*path);
@@ -28,9 +28,9 @@ AttributePath::AttributePath(const Value* path) {
   }
   if (!path->is(Kind::kString))
     fail("the name of an attribute must be a string, not " + std::string(path->type_name()));
-  Budget budget{Limits{}};
-  for (const std::string_view part : split(budget, path->text(), ".", -1))
-    parts_.push_back(part_of(budget, part));
+  run.budget.reading(path->text().size());
+  for (const std::string_view part : split(run.budget, path->text(), ".", -1))
+    parts_.push_back(part_of(run.budget, part));
 }
 
 Value AttributePath::find(Run& run, Value item, const Value* absent) const {
@@ -44,12 +44,12 @@ Value AttributePath::find(Run& run, Value item, const Value* absent) const {
 std::vector<AttributePath> attribute_paths(Run& run, const Value* paths) {
   std::vector<AttributePath> out;
   if (paths == nullptr || !paths->is(Kind::kString)) {
-    out.emplace_back(paths);
+    out.emplace_back(run, paths);
     return out;
   }
   for (const std::string_view path : split(run.budget, paths->text(), ",", -1)) {
     const Value text = Value::string(run.budget, std::string(path));
-    out.emplace_back(&text);
+    out.emplace_back(run, &text);
   }
   return out;
 }

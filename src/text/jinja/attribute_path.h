@@ -11,7 +11,7 @@ namespace diffulex::jinja {
 class AttributePath {
  public:
   // Null or none: the item itself. Errors: neither a string nor an integer.
-  explicit AttributePath(const Value* path);
+  AttributePath(Run& run, const Value* path);
 
   // absent, where given, stands for each part that is undefined. Errors: as of element().
   Value find(Run& run, Value item, const Value* absent = nullptr) const;

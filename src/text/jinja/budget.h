@@ -10,7 +10,7 @@
 namespace diffulex::jinja {
 
 struct Limits {
-  uint64_t steps = 20'000'000;  // evaluated nodes, loop iterations, compared and copied elements
+  uint64_t steps = 50'000'000;  // evaluated nodes, loop iterations, compared and copied elements
   uint64_t bytes = uint64_t{1} << 29;  // of all strings and lists ever made, not of those that live
   uint64_t output = uint64_t{1} << 26;  // bytes
   int depth = 600;                      // nested evaluations, those inside of macro calls included
@@ -25,6 +25,8 @@ class Budget {
   explicit Budget(const Limits& limits) : left_(limits) {}
 
   void steps(uint64_t count) { take(count, &left_.steps, "takes too many steps"); }
+  // Looking through that much text takes as long as some steps.
+  void reading(uint64_t size) { steps(size / 16 + 1); }
   void bytes(uint64_t count) { take(count, &left_.bytes, "makes too much text"); }
   void output(uint64_t count) { take(count, &left_.output, "writes too long a prompt"); }
 

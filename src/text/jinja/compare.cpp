@@ -21,7 +21,7 @@ long double exact(const Value& number) {
 bool equal_dicts(Budget& budget, const Dict& a, const Dict& b) {
   if (a.size() != b.size()) return false;
   return std::all_of(a.entries().begin(), a.entries().end(), [&](const Dict::Entry& entry) {
-    const Value* other = b.find(entry.first);
+    const Value* other = b.find(budget, entry.first);
     return other != nullptr && equal(budget, entry.second, *other);
   });
 }
@@ -100,7 +100,7 @@ bool contains(Budget& budget, const Value& container, const Value& item) {
     budget.steps(container.text().size() / 64);
     return find(container.text(), item.text()) != std::string_view::npos;
   }
-  if (container.is(Kind::kDict)) return container.dict().find(item) != nullptr;
+  if (container.is(Kind::kDict)) return container.dict().find(budget, item) != nullptr;
   if (container.is(Kind::kIterator)) {
     Iterator& iterator = container.iterator();
     while (iterator.next < iterator.items.size())

@@ -21,7 +21,7 @@ Dict::Key Dict::key_of(const Value& value) {
 }
 
 void Dict::set(Budget& budget, const Value& key, Value value) {
-  budget.steps(1);
+  budget.reading(key.is(Kind::kString) ? key.text().size() : 0);
   budget.bytes(sizeof(Entry));
   nesting_ = std::max(nesting_, checked_nesting(value.nesting() + 1));
   const Key at = key_of(key);
@@ -34,7 +34,8 @@ void Dict::set(Budget& budget, const Value& key, Value value) {
   places_.emplace(at, entries_.size() - 1);
 }
 
-const Value* Dict::find(const Value& key) const {
+const Value* Dict::find(Budget& budget, const Value& key) const {
+  budget.reading(key.is(Kind::kString) ? key.text().size() : 0);
   const auto found = places_.find(key_of(key));
   return found != places_.end() ? &entries_[found->second].second : nullptr;
 }

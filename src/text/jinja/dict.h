@@ -18,7 +18,8 @@ class Dict {
 
   // A known key keeps its place. Errors: a key of another kind, values nested too deeply.
   void set(Budget& budget, const Value& key, Value value);
-  const Value* find(const Value& key) const;  // null: not there; errors as for set
+  // Null: not there. Errors: as for set.
+  const Value* find(Budget& budget, const Value& key) const;
   const Value* find(std::string_view key) const;
 
   const std::vector<Entry>& entries() const { return entries_; }

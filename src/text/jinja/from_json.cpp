@@ -43,7 +43,7 @@ class Builder {
   bool key(std::string& name) {
     Level& level = levels_.back();
     level.key = Value::string(budget_, std::move(name));
-    if (level.dict.find(level.key) != nullptr)
+    if (level.dict.find(budget_, level.key) != nullptr)
       broken("key '" + level.key.text() + "' appears twice");
     return true;
   }

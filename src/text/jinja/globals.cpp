@@ -92,6 +92,7 @@ Value strftime_now(Run& run, const Arguments& arguments) {
   bound.need(0);
   const std::string* format = bound.text(0);
   if (format == nullptr) fail("strftime_now takes a string");
+  run.budget.reading(format->size());
   return Value::string(run.budget, format_time(run.now, *format));
 }
 

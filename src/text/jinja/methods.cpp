@@ -25,10 +25,9 @@ Value view(Run& run, const Value& self, const Arguments& arguments) {
 }
 
 Value get(Run& run, const Value& self, const Arguments& arguments) {
-  run.budget.steps(1);
   if (!arguments.named.empty()) fail("get takes no named arguments");
   const Bound bound(arguments, "get", {"key", "default"});
-  const Value* found = self.dict().find(bound.need(0));
+  const Value* found = self.dict().find(run.budget, bound.need(0));
   if (found != nullptr) return *found;
   return bound.get(1) != nullptr ? *bound.get(1) : Value();
 }

@@ -18,7 +18,7 @@ std::optional<int64_t> integer_in(const std::string& text) {
   return truncate(*real);
 }
 
-Value integer(Run&, const Value& input, const Arguments& arguments) {
+Value integer(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "int", {"default", "base"});
   if (bound.integer(1).value_or(10) != 10) refuse("int of another base than ten");
   if (input.is(Kind::kUndefined)) fail(input.what() + " is undefined");
@@ -26,15 +26,17 @@ Value integer(Run&, const Value& input, const Arguments& arguments) {
   const Value absent = bound.get(0) != nullptr ? *bound.get(0) : Value::integer(0);
   if (input.is(Kind::kFloat))
     return std::isnan(input.as_real()) ? absent : Value::integer(truncate(input.as_real()));
+  if (input.is(Kind::kString)) run.budget.reading(input.text().size());
   const std::optional<int64_t> read =
       input.is(Kind::kString) ? integer_in(input.text()) : std::nullopt;
   return read ? Value::integer(*read) : absent;
 }
 
-Value real(Run&, const Value& input, const Arguments& arguments) {
+Value real(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "float", {"default"});
   if (input.is(Kind::kUndefined)) fail(input.what() + " is undefined");
   if (input.is_number()) return Value::real(input.as_real());
+  if (input.is(Kind::kString)) run.budget.reading(input.text().size());
   const std::optional<double> read =
       input.is(Kind::kString) ? parse_real(input.text()) : std::nullopt;
   if (read) return Value::real(*read);

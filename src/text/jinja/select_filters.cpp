@@ -27,7 +27,7 @@ Arguments rest(const Arguments& arguments, size_t from) {
 
 Value map_attribute(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "map", {"attribute", "default"});
-  const AttributePath path(bound.get(0));
+  const AttributePath path(run, bound.get(0));
   const Value* absent = bound.get(1);
   if (absent != nullptr && absent->is(Kind::kNone)) absent = nullptr;
   Values out;
@@ -56,7 +56,7 @@ Value choose(Run& run, const Value& input, const Arguments& arguments) {
   if (!input.truthy()) return Value::iterator(run.budget, {});
   constexpr size_t kName = by_attribute ? 1 : 0;  // the place of the test's name
   if (by_attribute && arguments.positional.empty()) fail("the name of an attribute is missing");
-  const AttributePath path(by_attribute ? arguments.positional.data() : nullptr);
+  const AttributePath path(run, by_attribute ? arguments.positional.data() : nullptr);
   const bool has_test = arguments.positional.size() > kName;
   const Test test = has_test ? find_test(name_in(arguments, kName, "select and reject")) : nullptr;
   if (has_test && test == nullptr) refuse("the test '" + arguments.positional[kName].text() + "'");

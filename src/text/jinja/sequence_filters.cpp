@@ -74,7 +74,7 @@ Value join(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "join", {"d", "attribute"});
   const std::string between =
       bound.get(0) != nullptr ? to_string(run.budget, *bound.get(0)) : std::string();
-  const AttributePath path(bound.get(1));
+  const AttributePath path(run, bound.get(1));
   std::string text;
   bool begins = true;
   for (const Value& item : elements(run.budget, input)) {

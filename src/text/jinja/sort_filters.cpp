@@ -65,12 +65,12 @@ Value sort_dict(Run& run, const Value& input, const Arguments& arguments) {
 
 Value unique(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "unique", {"case_sensitive", "attribute"});
-  const AttributePath path(bound.get(1));
+  const AttributePath path(run, bound.get(1));
   Dict seen;
   Values out;
   for (const Value& item : elements(run.budget, input)) {
     const Value key = fold(run, path.find(run, item), bound.flag(0, false));
-    if (seen.find(key) != nullptr) continue;
+    if (seen.find(run.budget, key) != nullptr) continue;
     seen.set(run.budget, key, Value());
     out.push_back(item);
   }
@@ -80,7 +80,7 @@ Value unique(Run& run, const Value& input, const Arguments& arguments) {
 template <bool greatest>
 Value extreme(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "min and max", {"case_sensitive", "attribute"});
-  const AttributePath path(bound.get(1));
+  const AttributePath path(run, bound.get(1));
   Value best = Value::undefined("the extreme of nothing"), best_key;
   bool any = false;
   for (const Value& item : elements(run.budget, input)) {
@@ -97,7 +97,7 @@ Value extreme(Run& run, const Value& input, const Arguments& arguments) {
 
 Value sum(Run& run, const Value& input, const Arguments& arguments) {
   const Bound bound(arguments, "sum", {"attribute", "start"});
-  const AttributePath path(bound.get(0));
+  const AttributePath path(run, bound.get(0));
   Value total = bound.get(1) != nullptr ? *bound.get(1) : Value::integer(0);
   if (total.is(Kind::kString)) fail("sum takes no strings");
   for (const Value& item : elements(run.budget, input))

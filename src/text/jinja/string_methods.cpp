@@ -22,7 +22,7 @@ Value make_list(Run& run, const Pieces& pieces) {
 
 // The text of a method's subject, paid for: every method reads it all at most.
 const std::string& read(Run& run, const Value& self) {
-  run.budget.steps(self.text().size() / 16 + 1);
+  run.budget.reading(self.text().size());
   return self.text();
 }
 
@@ -43,9 +43,10 @@ Value stripped(Run& run, const Value& self, const Arguments& arguments) {
   return make(run, strip(self.text(), *set, side));
 }
 
-bool has_affix(const std::string& text, const Value& affix, bool at_end) {
+bool has_affix(Run& run, const std::string& text, const Value& affix, bool at_end) {
   if (!affix.is(Kind::kString))
     fail("startswith and endswith take strings, not " + std::string(affix.type_name()));
+  run.budget.reading(affix.text().size());
   return at_end ? text.ends_with(affix.text()) : text.starts_with(affix.text());
 }
 
@@ -55,10 +56,10 @@ Value affixed(Run& run, const Value& self, const Arguments& arguments) {
   const Bound bound(arguments, "startswith and endswith", {"affix"});
   const std::string& text = read(run, self);
   const Value& affix = bound.need(0);
-  if (!affix.is(Kind::kTuple)) return Value::boolean(has_affix(text, affix, at_end));
+  if (!affix.is(Kind::kTuple)) return Value::boolean(has_affix(run, text, affix, at_end));
   return Value::boolean(
       std::any_of(affix.items().begin(), affix.items().end(),
-                  [&](const Value& each) { return has_affix(text, each, at_end); }));
+                  [&](const Value& each) { return has_affix(run, text, each, at_end); }));
 }
 
 template <bool at_end>
@@ -66,7 +67,7 @@ Value without_affix(Run& run, const Value& self, const Arguments& arguments) {
   const Bound bound(arguments, "removeprefix and removesuffix", {"affix"});
   const std::string& text = read(run, self);
   const Value& affix = bound.need(0);
-  if (!has_affix(text, affix, at_end)) return self;
+  if (!has_affix(run, text, affix, at_end)) return self;
   const size_t size = text.size() - affix.text().size();
   return make(run, text.substr(at_end ? 0 : affix.text().size(), size));
 }
