@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <new>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -18,9 +19,13 @@ constexpr const char* kWithTools = "tool_use";
 // The *.jinja files of a directory that need not be there, in the order of their names.
 std::vector<std::string> template_files(const std::string& dir) {
   std::vector<std::string> files;
-  std::error_code none;
-  for (const auto& entry : std::filesystem::directory_iterator(dir, none))
-    if (entry.path().extension() == ".jinja") files.push_back(entry.path().string());
+  std::error_code problem;
+  std::filesystem::directory_iterator entry(dir, problem);
+  while (!problem && entry != std::filesystem::directory_iterator()) {
+    if (entry->path().extension() == ".jinja") files.push_back(entry->path().string());
+    entry.increment(problem);
+  }
+  if (problem == std::errc::not_enough_memory) throw std::bad_alloc();
   std::sort(files.begin(), files.end());
   return files;
 }
