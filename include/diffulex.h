@@ -580,8 +580,8 @@ DIFFULEX_API diffulex_status diffulex_error_status(const diffulex_error* error);
  * @thread S */
 DIFFULEX_API const char* diffulex_error_message(const diffulex_error* error);
 /* A detail by key: "option" (field, parameter or option), "contradicts" (the other one), "allowed",
- * "path", "tensor", "key" (of config.json), "device", "bytes_needed", "bytes_free". NULL when there
- * is none. Lives until the error is freed. @thread S */
+ * "path", "tensor", "key" (of config.json), "line" (of a chat template), "device", "bytes_needed",
+ * "bytes_free". NULL when there is none. Lives until the error is freed. @thread S */
 DIFFULEX_API const char* diffulex_error_detail(const diffulex_error* error, const char* key);
 /* Frees an error; NULL is fine. @thread S */
 DIFFULEX_API void diffulex_error_free(diffulex_error* error);
@@ -801,10 +801,15 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_tokenizer_encode(
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_tokenizer_decode(
     const diffulex_tokenizer* tokenizer, const diffulex_token* tokens, size_t count, uint32_t flags,
     char* text, size_t capacity, size_t* out_size, diffulex_error** error);
-/* Renders a conversation as the model's prompt (ChatML), without a NUL. options_json: NULL or an
- * object; key "add_generation_prompt" (default true) opens the assistant's turn. *out_size as
- * above. Errors: INVALID_ARGUMENT, UNKNOWN_OPTION, UNSUPPORTED (the tokenizer lacks ChatML's
- * markers), BUFFER_TOO_SMALL. @thread S */
+/* Renders a conversation as the model's prompt, without a NUL: with the checkpoint's own chat
+ * template, or as ChatML where it has none. options_json: NULL or an object with the keys
+ * "add_generation_prompt" (default true: opens the assistant's turn), "enable_thinking" (bool) and,
+ * for a template, "messages" (list of objects in place of `messages`; count is 0), "tools",
+ * "documents" (lists), "variables" (object: what else the template knows), "template" (one of
+ * several by name). *out_size as above. Errors: INVALID_ARGUMENT (also what the template itself
+ * finds fault with), UNKNOWN_OPTION, UNSUPPORTED (the template uses what is not covered, or the
+ * tokenizer lacks ChatML's markers), TOKENIZER (the template is malformed or fails),
+ * BUFFER_TOO_SMALL. Those of a template have details "path" and "line". @thread S */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_tokenizer_render_chat(
     const diffulex_tokenizer* tokenizer, const diffulex_message* messages, size_t count,
     const char* options_json, char* text, size_t capacity, size_t* out_size,
