@@ -27,11 +27,14 @@ void StepRunner::place_cache(int64_t pages) {
   forget_pages();
 }
 
-void StepRunner::forget_pages() {
+// A step that may name the pages that there are.
+Step StepRunner::make_step() const {
   BackendConfig config = config_;
   config.kv_pages = kv_pages_;
-  step_.emplace(arch_, config, item_rows_);
+  return Step(arch_, config, item_rows_);
 }
+
+void StepRunner::forget_pages() { step_.emplace(make_step()); }
 
 bool StepRunner::worth_following(int32_t rows, int32_t heads, int32_t most) const {
   return padding_is_free(rows, most, config_.max_tokens) &&
@@ -149,9 +152,7 @@ StepResult StepRunner::next(bool more) {
 // now belongs to a step that may run.
 int StepRunner::record(const wire::StepPlan& plan, int ahead) {
   if (!config_.graphs) return 0;
-  BackendConfig config = config_;
-  config.kv_pages = kv_pages_;
-  Step step(arch_, config, item_rows_);
+  Step step = make_step();
   step.load(plan);
   const StepView view = std::exchange(
       view_, arena_.place(step, shape_of(step, config_, item_rows_, forward_.max_items(), ahead)));

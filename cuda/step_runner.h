@@ -55,6 +55,7 @@ class StepRunner {
   std::string blas_version() const { return blas_.version(); }
 
  private:
+  Step make_step() const;
   bool recordable() const;
   void launch(std::span<const HeadRow> heads, bool chained);
   void put(bool chained);

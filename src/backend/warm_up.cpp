@@ -51,7 +51,8 @@ void open_window(const ArchSpec& arch, const BackendConfig& config, RequestRow& 
 }  // namespace
 
 WarmUpStep decode_step(const BackendConfig& config, int32_t requests) {
-  const int32_t room = config.window_stride == 0 ? 0 : config.max_tokens / config.window_stride;
+  const int32_t rows = std::min(config.max_tokens, config.max_head_rows);
+  const int32_t room = config.window_stride == 0 ? 0 : rows / config.window_stride;
   return {std::min({requests, config.max_requests, room}), config.window_stride, 0, true, 0};
 }
 
@@ -62,7 +63,7 @@ std::vector<WarmUpStep> warm_up_steps(const BackendConfig& config) {
   std::vector<WarmUpStep> steps = {
       {prompts, std::min(config.max_tokens / prompts, cached), 0, false, 0}};
   WarmUpStep most = decode_step(config, config.max_requests);
-  if (most.requests == 0 || most.rows > config.max_head_rows / most.requests) return steps;
+  if (most.requests == 0) return steps;
   most.context = cached;
   steps.push_back(most);
   most.temperature = 1;
@@ -81,7 +82,8 @@ flatbuffers::DetachedBuffer warm_up_plan(const ArchSpec& arch, const BackendConf
   for (int32_t i = 0; i < step.requests; ++i) {
     RequestRow& row = rows[static_cast<size_t>(i)];
     row.slot = static_cast<uint32_t>(i);
-    row.first_token = row.head_begin = static_cast<uint32_t>(i * step.rows);
+    row.first_token = static_cast<uint32_t>(i * step.rows);
+    row.head_begin = step.denoises ? row.first_token : 0;
     row.context_len = i == 0 ? step.context : 0;
     row.attention = {decide::kBlockCausal, std::max(config.window_stride, 1), 0, 0, 0};
     row.sampler = {step.temperature, 1, 0, 0, 0};
@@ -93,7 +95,6 @@ flatbuffers::DetachedBuffer warm_up_plan(const ArchSpec& arch, const BackendConf
     row.page_begin = static_cast<uint32_t>(pages.size());
     row.page_count = pages_of(config, row, step);
     pages.resize(pages.size() + row.page_count, 0);
-    if (!step.denoises) row.head_begin = 0;
   }
   flatbuffers::FlatBufferBuilder builder(4096, nullptr, false, kAlignment);
   const auto ints = [&](const std::vector<int32_t>& v) {

@@ -170,5 +170,23 @@ TEST(JinjaTemplate, InvalidUtf8InTheSourceIsRepaired) {
   EXPECT_EQ(render("a\xFF{{ '\xC3' }}"), "a\uFFFD\uFFFD");
 }
 
+TEST(JinjaNumber, WhatNoDoubleHoldsIsInfiniteOrZero) {
+  for (const char* text : {"1.5e400", "0.5e400", "0.001e9999999999999999999"})
+    EXPECT_EQ(parse_real(text), std::numeric_limits<double>::infinity()) << text;
+  EXPECT_EQ(parse_real("-1.5e+400"), -std::numeric_limits<double>::infinity());
+  for (const char* text : {"1.5e-400", "1000.5e-400", "1e-9999999999999999999"})
+    EXPECT_EQ(parse_real(text), 0.0) << text;
+  EXPECT_EQ(parse_real(" +1_0.5 "), 10.5);
+  EXPECT_EQ(parse_real("+-1"), std::nullopt);
+  EXPECT_EQ(parse_integer("+ 1"), std::nullopt);
+}
+
+TEST(JinjaNumber, RoundingTakesTheExactValue) {
+  EXPECT_EQ(round_real(0.125, 2), 0.12);
+  EXPECT_EQ(round_real(2.675, 2), 2.67);
+  EXPECT_EQ(round_real(-2.5, 0), -2.0);
+  EXPECT_EQ(round_real(1.7976931348623157e308, 300), 1.7976931348623157e308);
+}
+
 }  // namespace
 }  // namespace diffulex::jinja

@@ -1,9 +1,9 @@
 #include "text/jinja/number.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
-#include <cstdio>
 #include <cstdlib>
 #include <limits>
 
@@ -30,6 +30,33 @@ std::optional<std::string> without_underscores(std::string_view text) {
     }
   }
   return out;
+}
+
+// What int() and float() read of a text: no spaces around it, no '_', no plus sign.
+std::optional<std::string> number_text(std::string_view text) {
+  std::optional<std::string> digits = without_underscores(strip(text, {}, Side::kBoth));
+  if (!digits) return std::nullopt;
+  const bool plus = digits->starts_with('+');
+  if (plus) digits->erase(0, 1);
+  if (digits->empty() || (plus && digits->front() == '-')) return std::nullopt;
+  return digits;
+}
+
+// Whether a number that no double holds is too large, and not too small. The process may have any
+// locale, so the C library is not asked.
+bool is_large(std::string_view digits) {
+  const size_t mark = std::min(digits.find_first_of("eE"), digits.size());
+  const std::string_view mantissa = digits.substr(0, mark);
+  int64_t exponent = 0;
+  if (mark < digits.size()) {
+    std::string_view power = digits.substr(mark + 1);
+    if (power.starts_with('+')) power.remove_prefix(1);
+    const auto end = std::from_chars(power.data(), power.data() + power.size(), exponent);
+    if (end.ec == std::errc::result_out_of_range) return !power.starts_with('-');
+  }
+  const size_t point = std::min(mantissa.find('.'), mantissa.size());
+  const size_t first = std::min(mantissa.find_first_of("123456789"), mantissa.size());
+  return exponent + static_cast<int64_t>(point) - static_cast<int64_t>(first) > 0;
 }
 
 // `digits` (one before the point) times ten to the `exponent`, written without an exponent.
@@ -71,32 +98,26 @@ std::string format_real(double value) {
 }
 
 std::optional<int64_t> parse_integer(std::string_view text) {
-  const std::optional<std::string> plain = without_underscores(strip(text, {}, Side::kBoth));
-  if (!plain) return std::nullopt;
-  std::string_view digits = *plain;
-  if (digits.starts_with('+')) digits.remove_prefix(1);
-  if (digits.empty() || (digits.front() == '-' && digits.data() != plain->data()))
-    return std::nullopt;
+  const std::optional<std::string> digits = number_text(text);
+  if (!digits) return std::nullopt;
   int64_t value = 0;
-  const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (end.ptr != digits.data() + digits.size()) return std::nullopt;
+  const auto end = std::from_chars(digits->data(), digits->data() + digits->size(), value);
+  if (end.ptr != digits->data() + digits->size()) return std::nullopt;
   if (end.ec == std::errc::result_out_of_range) too_large();
   return end.ec == std::errc() ? std::optional(value) : std::nullopt;
 }
 
 std::optional<double> parse_real(std::string_view text) {
-  const std::optional<std::string> plain = without_underscores(strip(text, {}, Side::kBoth));
-  if (!plain) return std::nullopt;
-  std::string_view digits = *plain;
-  if (digits.starts_with('+')) digits.remove_prefix(1);
-  if (digits.empty() || (digits.front() == '-' && digits.data() != plain->data()))
-    return std::nullopt;
-  if (digits.find('(') != std::string_view::npos) return std::nullopt;  // "nan(1)" is not Python's
+  const std::optional<std::string> digits = number_text(text);
+  if (!digits) return std::nullopt;
+  if (digits->find('(') != std::string::npos) return std::nullopt;  // "nan(1)" is not Python's
   double value = 0;
-  const auto end = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-  if (end.ptr != digits.data() + digits.size()) return std::nullopt;
-  // Too large or too small: the C library tells infinity from zero.
-  if (end.ec == std::errc::result_out_of_range) return std::strtod(plain->c_str(), nullptr);
+  const auto end = std::from_chars(digits->data(), digits->data() + digits->size(), value);
+  if (end.ptr != digits->data() + digits->size()) return std::nullopt;
+  if (end.ec == std::errc::result_out_of_range) {
+    value = is_large(*digits) ? std::numeric_limits<double>::infinity() : 0.0;
+    return digits->front() == '-' ? -value : value;
+  }
   return end.ec == std::errc() ? std::optional(value) : std::nullopt;
 }
 
@@ -160,10 +181,12 @@ double floor_divide(double a, double b) {
 
 double round_real(double value, int digits) {
   if (!std::isfinite(value)) return value;
-  const int size = std::snprintf(nullptr, 0, "%.*f", digits, value);
-  std::string text(static_cast<size_t>(size) + 1, '\0');
-  std::snprintf(text.data(), text.size(), "%.*f", digits, value);
-  return std::strtod(text.c_str(), nullptr);
+  constexpr int kMostDigits = std::numeric_limits<double>::max_exponent10 + 1 + 300;
+  std::array<char, kMostDigits + 8> text{};  // a sign and a point as well
+  const auto end = std::to_chars(text.begin(), text.end(), value, std::chars_format::fixed, digits);
+  double rounded = value;
+  std::from_chars(text.begin(), end.ptr, rounded);
+  return rounded;
 }
 
 int64_t truncate(double value) {
