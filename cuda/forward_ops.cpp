@@ -134,7 +134,7 @@ void ForwardOps::mlp_norm(int layer) {
 void ForwardOps::gate_up(int layer) {
   const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size,
             hidden = f_.arch_.hidden_size;
-  if (own()) {
+  if (f_.own_rows_ > 0) {
     const ProductArgs args{map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
                            input_map(f_.normed_, hidden),
                            f_.step_.shape.rows,
@@ -142,8 +142,10 @@ void ForwardOps::gate_up(int layer) {
                            hidden,
                            1,
                            f_.multiprocessors_};
-    check(launch_activated_product(args, f_.activated_.as(), f_.stream_), "a product");
-    return;
+    if (own() || activated_fills(args)) {
+      check(launch_activated_product(args, f_.activated_.as(), f_.stream_), "a product");
+      return;
+    }
   }
   project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, hidden);
   check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.shape.rows, mlp, f_.activated_.as(),

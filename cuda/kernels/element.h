@@ -42,7 +42,12 @@ __device__ inline float squares(float4 v) { return v.x * v.x + v.y * v.y + v.z *
 
 // silu(gate) * up.
 __device__ inline float activated(float gate, float up) {
-  return gate / (1.0f + __expf(-gate)) * up;
+  return __fdividef(gate, 1.0f + __expf(-gate)) * up;
+}
+
+// The same of a product's sums, which are rounded first, as a product that stores them does.
+__device__ inline float activated_rounded(float gate, float up) {
+  return activated(to_float(__float2bfloat16(gate)), to_float(__float2bfloat16(up)));
 }
 
 __device__ inline float warp_sum(float x) {

@@ -144,6 +144,28 @@ __device__ inline uint64_t matrix_descriptor(const void* matrix) {
          uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
 }
 
+// The counterpart of load_transposed().
+__device__ inline void store_transposed([[maybe_unused]] uint32_t address,
+                                        [[maybe_unused]] const uint32_t (&r)[4]) {
+#if DIFFULEX_HOPPER
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                   address),
+               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+#endif
+}
+
+// The warpgroup's share of a multiprocessor's registers from here on: more or fewer than it had.
+template <int kRegisters, bool kMore>
+__device__ inline void take_registers() {
+#if DIFFULEX_HOPPER
+  if (kMore)
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kRegisters));
+  else
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kRegisters));
+#endif
+}
+
 __device__ inline void begin_products() {
 #if DIFFULEX_HOPPER
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");

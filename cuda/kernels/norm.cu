@@ -18,9 +18,11 @@ __global__ void embed_kernel(const T* table, StepView step, int hidden, float* o
   let_next_kernel_begin();
   const int64_t row = blockIdx.x;
   if (row >= step.counts->rows) return;
-  const T* const from = table + static_cast<int64_t>(step.tokens[row]) * hidden;
-  for (int i = static_cast<int>(threadIdx.x); i < hidden; i += static_cast<int>(blockDim.x))
-    out[row * hidden + i] = to_float(from[i]);
+  const T* const __restrict__ from = table + static_cast<int64_t>(step.tokens[row]) * hidden;
+  float* const __restrict__ to = out + row * hidden;
+#pragma unroll 4
+  for (int i = static_cast<int>(threadIdx.x) * 4; i < hidden; i += kThreads * 4)
+    store4(to + i, load4(from + i));
 }
 
 constexpr int kFewRows = 256;
@@ -171,6 +173,7 @@ int launch_embed(const void* table, DType dtype, const StepView& step, int hidde
                  cudaStream_t stream) {
   const int rows = step.shape.rows;
   if (rows == 0) return 0;
+  if (hidden % 4 != 0) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
     return launch(embed_kernel<T>, {dim3(static_cast<unsigned>(rows)), kThreads}, stream,

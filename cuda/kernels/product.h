@@ -45,6 +45,12 @@ int launch_product(const ProductArgs& args, float* y, cudaStream_t stream);
 // y[r, i] = silu(gate) * up, bf16; w: map_halves() of gate and up. splits must be 1.
 int launch_activated_product(const ProductArgs& args, void* y, cudaStream_t stream);
 
+// The same for more rows than this; activated_fills() tells whether its tiles come out even enough
+// on the multiprocessors to be better than a library's product and an activation behind it.
+inline constexpr int kFewActivatedRows = 128;
+int launch_activated_many(const ProductArgs& args, void* y, cudaStream_t stream);
+bool activated_fills(const ProductArgs& args);
+
 // The head and what greedy rows need to know of their logits, which are stored nowhere:
 // tiles[r, t] of kProductColumns ids each. splits must be 1. first_head: of the step, that is row
 // 0.

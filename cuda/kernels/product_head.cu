@@ -9,6 +9,38 @@ constexpr int kSharers = 128 / kRowsAtOnce;
 constexpr int kIds = kProductColumns / kSharers;  // of a thread
 constexpr int kLine = kProductColumns + 4;        // floats: neighbouring rows in other banks
 
+// What a thread knows of its share of a row's logits, and then of the whole row.
+struct Best {
+  float logit = -INFINITY, second = -INFINITY;  // second == logit: two share it
+  int32_t token = -1;                           // of several the highest
+};
+
+__device__ inline Best merged_with_sharers(Best best) {
+  for (int offset = kSharers / 2; offset > 0; offset /= 2) {
+    const float logit = __shfl_xor_sync(~0u, best.logit, offset);
+    const float second = __shfl_xor_sync(~0u, best.second, offset);
+    const int32_t token = __shfl_xor_sync(~0u, best.token, offset);
+    best.second = fmaxf(fminf(best.logit, logit), fmaxf(best.second, second));
+    const decide::Candidate top =
+        decide::likelier({best.logit, best.token}, {logit, token});
+    best.logit = top.logit, best.token = top.token;
+  }
+  return best;
+}
+
+__device__ inline Best best_of(const float (&x)[kIds], int32_t first) {
+  Best best;
+#pragma unroll
+  for (int i = 0; i < kIds; ++i) {
+    best.second = fmaxf(best.second, fminf(best.logit, x[i]));
+    best.logit = fmaxf(best.logit, x[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < kIds; ++i)
+    if (x[i] == best.logit) best.token = first + i;
+  return best;
+}
+
 __device__ inline float sum_of_sharers(float x) {
   for (int offset = kSharers / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
   return x;
@@ -16,32 +48,37 @@ __device__ inline float sum_of_sharers(float x) {
 
 // What the sharers of a row know together about its logits x, of ids from `first` on.
 __device__ inline decide::TilePartial reduce_row(const float (&x)[kIds], int32_t first) {
-  decide::Candidate top{-INFINITY, -1};
-#pragma unroll
-  for (int i = 0; i < kIds; ++i) top = decide::likelier(top, {x[i], first + i});
-  for (int offset = kSharers / 2; offset > 0; offset /= 2)
-    top = decide::likelier(
-        top, {__shfl_xor_sync(~0u, top.logit, offset), __shfl_xor_sync(~0u, top.token, offset)});
-  const bool any = top.logit > -INFINITY;
-  float sum = 0, weighted = 0, second = -INFINITY;
+  const Best best = merged_with_sharers(best_of(x, first));
+  const bool any = best.logit > -INFINITY;
+  float sum = 0, weighted = 0;
 #pragma unroll
   for (int i = 0; i < kIds; ++i) {
-    const float below = any ? x[i] - top.logit : -INFINITY;
+    const float below = any ? fmaxf(x[i] - best.logit, -1e4f) : -1e4f;  // 0 times it is 0
     const float weight = __expf(below);
     sum += weight;
-    if (weight > 0) weighted += weight * below;
-    if (first + i != top.token) second = fmaxf(second, x[i]);
+    weighted += weight * below;
   }
-  for (int offset = kSharers / 2; offset > 0; offset /= 2)
-    second = fmaxf(second, __shfl_xor_sync(~0u, second, offset));
   sum = sum_of_sharers(sum);
   weighted = sum_of_sharers(weighted);
   if (!any) return {-INFINITY, -1, 0, 0, -1, 0, -INFINITY};
-  return {top.logit, top.token, sum, weighted, top.token, top.logit, second};
+  return {best.logit, best.token, sum, weighted, best.token, best.logit, best.second};
+}
+
+// Ids that can not be chosen are in few tiles, logits that are not finite in none that is sound.
+__device__ inline void forbid(float (&x)[kIds], int32_t first, int32_t token_count, int32_t mask) {
+  bool finite = true;
+#pragma unroll
+  for (int i = 0; i < kIds; ++i) finite = finite && decide::is_finite(x[i]);
+  if (finite && first + kIds <= token_count && (mask < first || mask >= first + kIds)) return;
+#pragma unroll
+  for (int i = 0; i < kIds; ++i)
+    if (decide::is_banned(first + i, token_count, mask) || !decide::is_finite(x[i]))
+      x[i] = -INFINITY;
 }
 
 struct Reduce {
   static constexpr bool kHalves = false;
+  template <class S>
   static constexpr size_t kBytes = kRowsAtOnce * kLine * sizeof(float);
   HeadReduction head;
   StepView step;
@@ -89,11 +126,7 @@ struct Reduce {
       const float4 four = line[q];
       x[4 * q] = four.x, x[4 * q + 1] = four.y, x[4 * q + 2] = four.z, x[4 * q + 3] = four.w;
     }
-#pragma unroll
-    for (int i = 0; i < kIds; ++i) {
-      if (decide::is_banned(first + i, head.token_count, mask) || !decide::is_finite(x[i]))
-        x[i] = -INFINITY;
-    }
+    forbid(x, first, head.token_count, mask);
     const decide::TilePartial partial = reduce_row(x, first);
     if (mask >= 0 && share == 0 && tile < head.tile_count)
       head.tiles[static_cast<int64_t>(row) * head.tile_count + tile] = partial;
@@ -106,10 +139,10 @@ struct Reduce {
 #pragma unroll
     for (int i = 0; i < Before<S>::kTimes; ++i) {
       spread<S>(sums, i * kRowsAtOnce, logits);
-      asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+      wait_for_group(group);
       reduce(logits, tile.row + i * kRowsAtOnce + row_of_thread(), before.mask[i],
              tile.column / kProductColumns + group);
-      asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+      wait_for_group(group);
     }
   }
 };

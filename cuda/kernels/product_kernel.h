@@ -178,10 +178,14 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
   release(shared, before);
 }
 
-// Epilogue: a struct with kHalves (of w), kBytes (of shared memory for a warpgroup),
-// begin<S>(tile), which may read the step, and finish<S>(sums, what begin gave, args, tile, group,
+// Epilogue: a struct with kHalves (of w), kBytes<S> (of shared memory for a warpgroup), begin<S>(tile), which may read the step, and finish<S>(sums, what begin gave, args, tile, group,
 // memory).
 struct Nothing {};
+
+// All threads of a warpgroup have come here.
+__device__ inline void wait_for_group(int group) {
+  asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory");
+}
 
 template <class S>
 __device__ inline void start_ring(const ProductArgs& args, ProductShared<S>& shared) {
@@ -216,7 +220,7 @@ __global__ void __launch_bounds__(S::kThreads)
     if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tiles, shared);
   } else {
     uint8_t* const after =
-        reinterpret_cast<uint8_t*>(&shared + 1) + static_cast<size_t>(group) * Epilogue::kBytes;
+        reinterpret_cast<uint8_t*>(&shared + 1) + static_cast<size_t>(group) * Epilogue::template kBytes<S>;
     const int rows = rows_there(args);
     RingPlace place;
     for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
@@ -237,9 +241,19 @@ __global__ void __launch_bounds__(S::kThreads)
 
 inline constexpr size_t kHalfShared = 113 * 1024;  // two blocks fit in a multiprocessor
 
+// Blocks that take tile after tile, so that a tile's epilogue hides behind the next one's loads: as
+// many as there is room for. Where few tiles share a multiprocessor, each has a block of its own:
+// whichever ends first makes room.
+template <class S>
+int staying_blocks(const ProductArgs& args, int tiles, size_t bytes) {
+  if (bytes > kHalfShared) return std::min(tiles, args.multiprocessors / S::kCluster * S::kCluster);
+  const int room = 2 * args.multiprocessors;
+  return tiles >= 4 * room ? room : tiles;
+}
+
 template <class S, class Epilogue>
 int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
-  constexpr size_t kBytes = 1024 + sizeof(ProductShared<S>) + S::kGroups * Epilogue::kBytes;
+  constexpr size_t kBytes = 1024 + sizeof(ProductShared<S>) + S::kGroups * Epilogue::template kBytes<S>;
   static_assert(kBytes <= 227 * 1024);
   const auto kernel = product_kernel<S, Epilogue>;
   const cudaError_t error = cudaFuncSetAttribute(
@@ -249,9 +263,7 @@ int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t
   const int per_cluster = kProductColumns * S::kGroups * S::kCluster;
   const int clusters = (columns + per_cluster - 1) / per_cluster;
   const int tiles = clusters * S::kCluster * row_tiles<S>(args);
-  // Blocks that fill a multiprocessor stay and take tile after tile.
-  const int most = kBytes > kHalfShared ? args.multiprocessors / S::kCluster * S::kCluster : tiles;
-  const dim3 blocks(static_cast<unsigned>(std::min(tiles, most)),
+  const dim3 blocks(static_cast<unsigned>(staying_blocks<S>(args, tiles, kBytes)),
                     static_cast<unsigned>(args.splits));
   return launch(kernel, {blocks, S::kThreads, kBytes, S::kCluster}, stream, args, tiles, epilogue);
 }
@@ -263,13 +275,18 @@ inline bool is_computable(const ProductArgs& args) {
 // The shapes there are; product_box_rows() agrees with them. Parts of k are cut between pairs of
 // boxes, so every shape sums in the same order.
 template <class Epilogue>
-int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
-  if (args.rows == 0) return 0;
-  if (!is_computable(args)) return static_cast<int>(cudaErrorInvalidValue);
+int launch_few_rows(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
   if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
   if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
   if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
-  if (args.rows <= 128) return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
+  return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
+}
+
+template <class Epilogue>
+int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
+  if (args.rows == 0) return 0;
+  if (!is_computable(args)) return static_cast<int>(cudaErrorInvalidValue);
+  if (args.rows <= 128) return launch_few_rows(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }
 

@@ -6,6 +6,7 @@ namespace {
 
 struct StoreParts {
   static constexpr bool kHalves = false;
+  template <class S>
   static constexpr size_t kBytes = 0;
   float* y;
 
