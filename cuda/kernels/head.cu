@@ -216,6 +216,12 @@ __global__ void pick_kernel(HeadChunk chunk, StepView step) {
 constexpr int kPickThreads = 320;        // tiles of 150,000 ids
 constexpr int kMostReducedTiles = 6000;  // of a row, 168 kB of shared memory
 
+// Small tiles that become one are a word apart from the next ones in shared memory: threads that
+// read them side by side find them in different banks.
+constexpr int kTileWords = sizeof(decide::TilePartial) / sizeof(int32_t);
+constexpr int kGroupWords = kSmallTiles * kTileWords;
+__host__ __device__ constexpr int group_place(int group) { return group * (kGroupWords + 1); }
+
 // One block per row: smaller tiles become those that all devices sum, then as above. near: of
 // shared memory, for a row's tiles, which come in coalesced.
 __global__ void __launch_bounds__(kPickThreads)
@@ -223,7 +229,6 @@ __global__ void __launch_bounds__(kPickThreads)
   extern __shared__ int32_t near[];
   __shared__ decide::TilePartial tiles[kMostTiles];
   __shared__ float sums[kMostTiles], weighted[kMostTiles];
-  constexpr int kWords = sizeof(decide::TilePartial) / sizeof(int32_t);
   let_next_kernel_begin();
   const int row = static_cast<int>(blockIdx.x), count = (head.tile_count - 1) / kSmallTiles + 1;
   const bool there = head.first_head + row < step.counts->heads;
@@ -234,14 +239,13 @@ __global__ void __launch_bounds__(kPickThreads)
   const auto* const from =
       reinterpret_cast<const int32_t*>(head.tiles + static_cast<int64_t>(row) * head.tile_count);
 #pragma unroll 16
-  for (int i = static_cast<int>(threadIdx.x); i < head.tile_count * kWords; i += kPickThreads)
-    near[i] = from[i];
+  for (int i = static_cast<int>(threadIdx.x); i < head.tile_count * kTileWords; i += kPickThreads)
+    near[group_place(i / kGroupWords) + i % kGroupWords] = from[i];
   __syncthreads();
-  const auto* const small = reinterpret_cast<const decide::TilePartial*>(near);
   for (int t = static_cast<int>(threadIdx.x); t < count; t += kPickThreads) {
-    const int first = t * kSmallTiles;
+    const auto* const small = reinterpret_cast<const decide::TilePartial*>(near + group_place(t));
     const decide::RowSums r =
-        decide::sum_tiles(small + first, min(kSmallTiles, head.tile_count - first));
+        decide::sum_tiles(small, min(kSmallTiles, head.tile_count - t * kSmallTiles));
     tiles[t] = {r.max, r.argmax, r.sum, r.weighted, r.argmax, r.max, r.second};
   }
   __syncthreads();
@@ -269,7 +273,8 @@ int launch_pick(const HeadChunk& chunk, const StepView& step, cudaStream_t strea
 int launch_pick_reduced(const HeadReduction& head, int32_t count, const StepView& step,
                         decide::Pick* picks, cudaStream_t stream) {
   if (count == 0) return 0;
-  const size_t bytes = static_cast<size_t>(head.tile_count) * sizeof(decide::TilePartial);
+  const int groups = (head.tile_count + kSmallTiles - 1) / kSmallTiles;
+  const size_t bytes = static_cast<size_t>(group_place(groups)) * sizeof(int32_t);
   if (head.tile_count > kMostReducedTiles) return static_cast<int>(cudaErrorInvalidValue);
   const cudaError_t error = cudaFuncSetAttribute(
       pick_reduced_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));

@@ -148,10 +148,10 @@ __device__ inline uint64_t matrix_descriptor(const void* matrix) {
 __device__ inline void store_transposed([[maybe_unused]] uint32_t address,
                                         [[maybe_unused]] const uint32_t (&r)[4]) {
 #if DIFFULEX_HOPPER
-  asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
-                   address),
-               "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
-               : "memory");
+  asm volatile(
+      "stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address),
+      "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+      : "memory");
 #endif
 }
 

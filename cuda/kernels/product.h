@@ -18,6 +18,7 @@ namespace diffulex::cuda {
 
 inline constexpr int kProductColumns = 64;  // of y, that one warpgroup computes
 inline constexpr int kMaxSplits = 8;
+inline constexpr int kOneTileRows = 128;  // so many rows at most are in one tile
 
 // Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors.
 int product_splits(int64_t n, int64_t k, int multiprocessors);
@@ -45,9 +46,8 @@ int launch_product(const ProductArgs& args, float* y, cudaStream_t stream);
 // y[r, i] = silu(gate) * up, bf16; w: map_halves() of gate and up. splits must be 1.
 int launch_activated_product(const ProductArgs& args, void* y, cudaStream_t stream);
 
-// The same for more rows than this; activated_fills() tells whether its tiles come out even enough
-// on the multiprocessors to be better than a library's product and an activation behind it.
-inline constexpr int kFewActivatedRows = 128;
+// The same for more than kOneTileRows; activated_fills() tells whether its tiles come out even
+// enough on the multiprocessors to be better than a library's product and an activation behind it.
 int launch_activated_many(const ProductArgs& args, void* y, cudaStream_t stream);
 bool activated_fills(const ProductArgs& args);
 

@@ -46,7 +46,7 @@ int launch_activated_product(const ProductArgs& args, void* y, cudaStream_t stre
   if (args.rows == 0) return 0;
   if (args.splits != 1 || args.n % 8 != 0 || !is_computable(args))
     return static_cast<int>(cudaErrorInvalidValue);
-  if (args.rows > kFewActivatedRows) return launch_activated_many(args, y, stream);
+  if (args.rows > kOneTileRows) return launch_activated_many(args, y, stream);
   return launch_few_rows(args, StoreActivated{static_cast<__nv_bfloat16*>(y)}, stream);
 }
 

@@ -14,8 +14,8 @@ using Shape = ProductShape<2, 256, 1, 3, 2>;
 constexpr int kThreads = Shape::kGroups * 128 + 128;  // the last warpgroup feeds and stores
 constexpr int kStoringWarps = 3;
 constexpr int kMultiplyingWarps = Shape::kGroups * 4;
-constexpr int kColumns = kProductColumns / 2;          // of y, a warpgroup's
-constexpr int kLineBytes = kColumns * 2;               // of a row
+constexpr int kColumns = kProductColumns / 2;           // of y, a warpgroup's
+constexpr int kLineBytes = kColumns * 2;                // of a row
 constexpr int kEights = Shape::kGroups * kColumns / 8;  // 8 columns each, of a row of the tile
 
 struct Shared {
@@ -82,7 +82,7 @@ template <class Fn>
 __device__ inline void for_each_tile(const ProductArgs& args, int tiles, Fn&& fn) {
   uint32_t turn = 0;
   for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
-    const ProductTile tile = product_tile<Shape>(args, t);
+    const ProductTile tile = product_tile<Shape>(args, tiles, t);
     if (tile.row >= args.rows) continue;
     fn(tile, turn);
     turn ^= 1;
@@ -149,7 +149,7 @@ int block_count(const ProductArgs& args) {
 bool activated_fills(const ProductArgs& args) {
   const int blocks = block_count(args), tiles = tile_count(args);
   const int turns = (tiles + blocks - 1) / blocks;
-  return args.rows > kFewActivatedRows && tiles * 10 >= turns * args.multiprocessors * 9;
+  return args.rows > kOneTileRows && tiles * 10 >= turns * args.multiprocessors * 9;
 }
 
 int launch_activated_many(const ProductArgs& args, void* y, cudaStream_t stream) {
@@ -158,10 +158,10 @@ int launch_activated_many(const ProductArgs& args, void* y, cudaStream_t stream)
       cudaFuncSetAttribute(activated_many_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                            static_cast<int>(kSharedBytes));
   if (error != cudaSuccess) return static_cast<int>(error);
-  return launch(activated_many_kernel,
-                {dim3(static_cast<unsigned>(block_count(args))), kThreads, kSharedBytes,
-                 Shape::kCluster},
-                stream, args, tile_count(args), static_cast<__nv_bfloat16*>(y));
+  return launch(
+      activated_many_kernel,
+      {dim3(static_cast<unsigned>(block_count(args))), kThreads, kSharedBytes, Shape::kCluster},
+      stream, args, tile_count(args), static_cast<__nv_bfloat16*>(y));
 }
 
 }  // namespace diffulex::cuda

@@ -21,8 +21,7 @@ __device__ inline Best merged_with_sharers(Best best) {
     const float second = __shfl_xor_sync(~0u, best.second, offset);
     const int32_t token = __shfl_xor_sync(~0u, best.token, offset);
     best.second = fmaxf(fminf(best.logit, logit), fmaxf(best.second, second));
-    const decide::Candidate top =
-        decide::likelier({best.logit, best.token}, {logit, token});
+    const decide::Candidate top = decide::likelier({best.logit, best.token}, {logit, token});
     best.logit = top.logit, best.token = top.token;
   }
   return best;
@@ -79,7 +78,7 @@ __device__ inline void forbid(float (&x)[kIds], int32_t first, int32_t token_cou
 struct Reduce {
   static constexpr bool kHalves = false;
   template <class S>
-  static constexpr size_t kBytes = kRowsAtOnce * kLine * sizeof(float);
+  static constexpr size_t kBytes = kRowsAtOnce* kLine * sizeof(float);
   HeadReduction head;
   StepView step;
 

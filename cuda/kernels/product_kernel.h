@@ -44,15 +44,35 @@ __host__ __device__ inline int row_tiles(const ProductArgs& args) {
   return (args.rows + S::kTokens - 1) / S::kTokens;
 }
 
-// Tiles of one part of k; neighbours have the same rows and belong to one cluster, then come the
-// other rows of the same columns.
-template <class S>
-__device__ inline ProductTile product_tile(const ProductArgs& args, int tile) {
-  const int cluster = tile / S::kCluster, rows = row_tiles<S>(args);
-  const int group = cluster / rows * S::kCluster + tile % S::kCluster;
+// The boxes of k that blockIdx.y's part of the sum has.
+struct ProductPart {
+  int begin, end, split;
+};
+__device__ inline ProductPart product_part(const ProductArgs& args) {
   const int pairs = args.k / kBoxColumns / 2, split = static_cast<int>(blockIdx.y);
-  return {group * S::kGroups * kProductColumns, cluster % rows * S::kTokens,
-          pairs * split / args.splits * 2, pairs * (split + 1) / args.splits * 2, split};
+  return {pairs * split / args.splits * 2, pairs * (split + 1) / args.splits * 2, split};
+}
+
+// Tiles of rows that share their columns' weights while these are near; more rows than that would
+// push one another out of the L2 cache.
+inline constexpr int kBand = 8;
+
+// Neighbours have the same rows and belong to one cluster, then come the other rows of a band for
+// the same columns, then the next columns, then the next band. Shapes of few rows have all of them
+// in one tile.
+template <class S>
+__device__ inline ProductTile product_tile(const ProductArgs& args, int tiles, int tile) {
+  const ProductPart part = product_part(args);
+  constexpr int kWidth = S::kGroups * kProductColumns;
+  if constexpr (S::kTokens <= kOneTileRows) {
+    static_assert(S::kCluster == 1);
+    return {tile * kWidth, 0, part.begin, part.end, part.split};
+  }
+  const int rows = row_tiles<S>(args), columns = tiles / (rows * S::kCluster);
+  const int cluster = tile / S::kCluster, band = cluster / (columns * kBand) * kBand;
+  const int in_band = cluster - columns * band, high = min(kBand, rows - band);
+  const int group = in_band / high * S::kCluster + tile % S::kCluster;
+  return {group * kWidth, (band + in_band % high) * S::kTokens, part.begin, part.end, part.split};
 }
 
 // The feeding thread's ring: stage, and which turn of the ring it is.
@@ -126,7 +146,7 @@ __device__ inline void feed(const ProductArgs& args, int tiles, ProductShared<S>
   bool early = true;
   RingPlace place;
   for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
-    const ProductTile tile = product_tile<S>(args, t);
+    const ProductTile tile = product_tile<S>(args, tiles, t);
     if (tile.row >= rows) continue;
     int box = tile.begin;
     if (early) box = feed_early<S, kHalves>(args, tile, shared, place), early = false;
@@ -178,7 +198,8 @@ __device__ inline void multiply(ProductSums<S>& sums, const ProductTile& tile, i
   release(shared, before);
 }
 
-// Epilogue: a struct with kHalves (of w), kBytes<S> (of shared memory for a warpgroup), begin<S>(tile), which may read the step, and finish<S>(sums, what begin gave, args, tile, group,
+// Epilogue: a struct with kHalves (of w), kBytes<S> (of shared memory for a warpgroup),
+// begin<S>(tile), which may read the step, and finish<S>(sums, what begin gave, args, tile, group,
 // memory).
 struct Nothing {};
 
@@ -219,12 +240,12 @@ __global__ void __launch_bounds__(S::kThreads)
   if (group == S::kGroups) {
     if (threadIdx.x % 32 == 0) feed<S, Epilogue::kHalves>(args, tiles, shared);
   } else {
-    uint8_t* const after =
-        reinterpret_cast<uint8_t*>(&shared + 1) + static_cast<size_t>(group) * Epilogue::template kBytes<S>;
+    uint8_t* const after = reinterpret_cast<uint8_t*>(&shared + 1) +
+                           static_cast<size_t>(group) * Epilogue::template kBytes<S>;
     const int rows = rows_there(args);
     RingPlace place;
     for (int t = static_cast<int>(blockIdx.x); t < tiles; t += static_cast<int>(gridDim.x)) {
-      const ProductTile tile = product_tile<S>(args, t);
+      const ProductTile tile = product_tile<S>(args, tiles, t);
       if (tile.row >= rows) continue;
       const auto before = epilogue.template begin<S>(tile);
       ProductSums<S> sums;
@@ -253,7 +274,8 @@ int staying_blocks(const ProductArgs& args, int tiles, size_t bytes) {
 
 template <class S, class Epilogue>
 int launch_shape(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
-  constexpr size_t kBytes = 1024 + sizeof(ProductShared<S>) + S::kGroups * Epilogue::template kBytes<S>;
+  constexpr size_t kBytes =
+      1024 + sizeof(ProductShared<S>) + S::kGroups * Epilogue::template kBytes<S>;
   static_assert(kBytes <= 227 * 1024);
   const auto kernel = product_kernel<S, Epilogue>;
   const cudaError_t error = cudaFuncSetAttribute(
@@ -279,14 +301,14 @@ int launch_few_rows(const ProductArgs& args, const Epilogue& epilogue, cudaStrea
   if (args.rows <= 16) return launch_shape<ProductShape<1, 16, 2, 5, 1>>(args, epilogue, stream);
   if (args.rows <= 32) return launch_shape<ProductShape<1, 32, 2, 4, 1>>(args, epilogue, stream);
   if (args.rows <= 64) return launch_shape<ProductShape<1, 64, 2, 3, 1>>(args, epilogue, stream);
-  return launch_shape<ProductShape<2, 128, 1, 6, 1>>(args, epilogue, stream);
+  return launch_shape<ProductShape<2, kOneTileRows, 1, 6, 1>>(args, epilogue, stream);
 }
 
 template <class Epilogue>
 int launch_epilogue(const ProductArgs& args, const Epilogue& epilogue, cudaStream_t stream) {
   if (args.rows == 0) return 0;
   if (!is_computable(args)) return static_cast<int>(cudaErrorInvalidValue);
-  if (args.rows <= 128) return launch_few_rows(args, epilogue, stream);
+  if (args.rows <= kOneTileRows) return launch_few_rows(args, epilogue, stream);
   return launch_shape<ProductShape<2, 256, 1, 4, 2>>(args, epilogue, stream);
 }
 
