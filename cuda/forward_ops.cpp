@@ -74,31 +74,53 @@ void ForwardOps::input_norm(int layer) {
   pending_ = {};
 }
 
+RopeArgs ForwardOps::rope_args(int layer) const {
+  const DeviceLayer& w = weights(layer);
+  const size_t angles = static_cast<size_t>(f_.layer_angles_[static_cast<size_t>(layer)]);
+  return {f_.qkv_.as(),
+          pending_,
+          w.qkv_bias,
+          w.q_norm,
+          w.k_norm,
+          f_.arch_.norm_eps,
+          f_.angles_[angles].table.as<float>(),
+          f_.arch_.heads,
+          f_.layers_[static_cast<size_t>(layer)],
+          f_.tables_.as<int32_t>(),
+          f_.config_.max_pages_per_request,
+          f_.queries_.as()};
+}
+
+ProductArgs ForwardOps::qkv_args(int layer) const {
+  const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
+  const int n = (f_.arch_.heads + 2 * kv.kv_heads) * kv.dim, hidden = f_.arch_.hidden_size;
+  return {map_matrix(weights(layer).qkv, n, hidden, kProductColumns),
+          input_map(f_.normed_, hidden),
+          f_.step_.shape.rows,
+          n,
+          hidden,
+          1,
+          f_.multiprocessors_};
+}
+
 void ForwardOps::qkv(int layer) {
   const KeyValues& kv = f_.layers_[static_cast<size_t>(layer)];
   const int64_t n = int64_t{f_.arch_.heads + 2 * kv.kv_heads} * kv.dim;
-  if (own())
+  if (own()) {
     pending_ = project_parts(f_.normed_, weights(layer).qkv, n, f_.arch_.hidden_size);
-  else
-    project(f_.normed_, weights(layer).qkv, f_.qkv_, n, f_.arch_.hidden_size);
+    return;
+  }
+  rotated_ = f_.own_rows_ > 0 && rotated_fills(qkv_args(layer), rope_args(layer));
+  if (!rotated_) project(f_.normed_, weights(layer).qkv, f_.qkv_, n, f_.arch_.hidden_size);
 }
 
 void ForwardOps::rope_and_store(int layer) {
-  const DeviceLayer& w = weights(layer);
-  const size_t angles = static_cast<size_t>(f_.layer_angles_[static_cast<size_t>(layer)]);
-  const RopeArgs args{f_.qkv_.as(),
-                      std::exchange(pending_, {}),
-                      w.qkv_bias,
-                      w.q_norm,
-                      w.k_norm,
-                      f_.arch_.norm_eps,
-                      f_.angles_[angles].table.as<float>(),
-                      f_.arch_.heads,
-                      f_.layers_[static_cast<size_t>(layer)],
-                      f_.tables_.as<int32_t>(),
-                      f_.config_.max_pages_per_request,
-                      f_.queries_.as()};
-  check(launch_rope(args, f_.step_, f_.stream_), "the rotation of heads");
+  const RopeArgs args = rope_args(layer);
+  pending_ = {};
+  if (std::exchange(rotated_, false))
+    check(launch_rotated_product(qkv_args(layer), args, f_.step_, f_.stream_), "a product");
+  else
+    check(launch_rope(args, f_.step_, f_.stream_), "the rotation of heads");
 }
 
 void ForwardOps::attention(int layer) {

@@ -33,10 +33,13 @@ class ForwardOps {
   void project_into_residual(const DeviceMemory& x, const void* w, int64_t k);
   // Parts of the own product of x and w.
   ProductParts project_parts(const DeviceMemory& x, const void* w, int64_t n, int64_t k);
+  ProductArgs qkv_args(int layer) const;
+  RopeArgs rope_args(int layer) const;
   CUtensorMap input_map(const DeviceMemory& x, int64_t k) const;
 
   Forward& f_;
   ProductParts pending_;  // added to the residual by the next norm
+  bool rotated_ = false;  // the layer's QKV product is done together with its rotation
 };
 
 }  // namespace diffulex::cuda

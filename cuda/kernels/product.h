@@ -51,6 +51,14 @@ int launch_activated_product(const ProductArgs& args, void* y, cudaStream_t stre
 int launch_activated_many(const ProductArgs& args, void* y, cudaStream_t stream);
 bool activated_fills(const ProductArgs& args);
 
+// The QKV product of more than kOneTileRows rows, and what launch_rope() does with it, for heads of
+// 128 dims; rotated_fills() tells whether it can be used and is worth it. rope.qkv and rope.product
+// are not read.
+struct RopeArgs;
+bool rotated_fills(const ProductArgs& args, const RopeArgs& rope);
+int launch_rotated_product(const ProductArgs& args, const RopeArgs& rope, const StepView& step,
+                           cudaStream_t stream);
+
 // The head and what greedy rows need to know of their logits, which are stored nowhere:
 // tiles[r, t] of kProductColumns ids each. splits must be 1. first_head: of the step, that is row
 // 0.

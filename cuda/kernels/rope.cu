@@ -1,74 +1,12 @@
-// Heads out of the QKV product: bias, RMSNorm per head, rotation, and their way to queries, flight
-// and pages. Lanes have four neighbours in either half of a head, so a warp takes one head or
-// several small ones at a time.
-#include "cuda/kernels/body.h"
-#include "cuda/kernels/element.h"
+// Heads out of the QKV product, and other small kernels of the body.
 #include "cuda/kernels/launch.h"
+#include "cuda/kernels/rope_head.h"
 
 namespace diffulex::cuda {
 namespace {
 
 constexpr int kThreads = 128;
 constexpr int kWarps = kThreads / 32;
-
-// Where the head's result goes; page is null where it is not stored.
-template <class T>
-struct Target {
-  T* out;
-  T* page;
-};
-
-// A row's place.
-struct RowPlace {
-  int64_t row;
-  int64_t line;  // of the page, in kv_heads * page_size lines; -1: the row is not stored
-  int32_t position;
-};
-
-__device__ inline RowPlace place_of(const RopeArgs& a, const StepView& step, int row) {
-  const RequestRow& request = step.requests[step.row_request[row]];
-  const int32_t in_request = row - static_cast<int32_t>(request.first_token);
-  RowPlace place{row, -1, request.context_len + in_request};
-  if (in_request >= request.store_len) return place;
-  const int32_t page = place.position / a.kv.page_size;
-  const int64_t slot = request.slot;
-  place.line = int64_t{a.tables[slot * a.table_stride + page]} * a.kv.kv_heads * a.kv.page_size +
-               (place.position - page * a.kv.page_size);
-  return place;
-}
-
-template <class T>
-__device__ Target<T> target_of(const RopeArgs& a, const RowPlace& place, int head) {
-  const KeyValues& kv = a.kv;
-  if (head < a.heads)
-    return {static_cast<T*>(a.queries) + (place.row * a.heads + head) * kv.dim, nullptr};
-  const bool key = head < a.heads + kv.kv_heads;
-  const int kv_head = key ? head - a.heads : head - a.heads - kv.kv_heads;
-  T* const flight = static_cast<T*>(key ? kv.flight_keys : kv.flight_values);
-  Target<T> target{flight + (int64_t{kv_head} * kv.flight_rows + place.row) * kv.dim, nullptr};
-  T* const pages = static_cast<T*>(key ? kv.page_keys : kv.page_values);
-  if (place.line >= 0)
-    target.page = pages + (place.line + int64_t{kv_head} * kv.page_size) * kv.dim;
-  return target;
-}
-
-template <class T>
-__device__ void put(const Target<T>& target, int i, float4 x) {
-  store4(target.out + i, x);
-  if (target.page != nullptr) store4(target.page + i, x);
-}
-
-__device__ inline float4 product(float4 a, float4 b) {
-  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
-}
-__device__ inline float4 scaled(float4 x, float scale, float4 weight) {
-  return {x.x * (scale * weight.x), x.y * (scale * weight.y), x.z * (scale * weight.z),
-          x.w * (scale * weight.w)};
-}
-// a * c + b * s
-__device__ inline float4 turned(float4 a, float4 c, float4 b, float4 s) {
-  return add(product(a, c), product(b, s));
-}
 
 // Elements [i, i + 4) of a head that begins at element `begin` of the product.
 template <class T>
@@ -81,63 +19,32 @@ __device__ float4 load_elements(const RopeArgs& a, int64_t begin, int head, int 
   return a.bias == nullptr ? x : add(x, load4(a.bias + head * a.kv.dim + i));
 }
 
-// How the lanes of a warp share heads: `lanes` of them take one head.
-struct HeadShare {
-  int lanes, first;  // first: element of the lane's first quad
-  __device__ explicit HeadShare(int dim) {
-    lanes = 1;
-    while (lanes < 32 && lanes * 8 < dim) lanes *= 2;
-    first = 4 * (static_cast<int>(threadIdx.x) % lanes);
-  }
-  __device__ int heads() const { return 32 / lanes; }  // of a warp at a time
-  __device__ int head() const { return static_cast<int>(threadIdx.x) % 32 / lanes; }
-  __device__ float add_up(float x) const {  // over the lanes of a head
-    for (int offset = lanes / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(~0u, x, offset);
-    return x;
-  }
-};
-
-// kQuads: of a lane, in either half of a head. Called by whole warps: head may be behind the last.
+// Called by whole warps: head may be behind the last.
 template <class T, int kQuads>
 __device__ void rotate_head(const RopeArgs& a, const RowPlace& place, const HeadShare& share,
                             int head, const float4 (&cos)[kQuads], const float4 (&sin)[kQuads],
                             bool* waited) {
   const int dim = a.kv.dim, half = dim / 2, all = a.heads + 2 * a.kv.kv_heads;
-  const bool there = head < all, value = head >= a.heads + a.kv.kv_heads;
-  const float* const weight = value ? nullptr : head < a.heads ? a.q_norm : a.k_norm;
-  float4 weights[kQuads][2], low[kQuads], high[kQuads];
+  const bool there = head < all;
+  const float* const weight = head_weight(a, head);
+  HeadPart<kQuads> weights{}, x{};
   const auto has = [&](int k) { return there && share.first + 128 * k < half; };
 #pragma unroll
   for (int k = 0; k < kQuads; ++k) {
     const int i = share.first + 128 * k;
-    weights[k][0] = weights[k][1] = low[k] = high[k] = {0, 0, 0, 0};
     if (weight != nullptr && has(k))
-      weights[k][0] = load4(weight + i), weights[k][1] = load4(weight + i + half);
+      weights.low[k] = load4(weight + i), weights.high[k] = load4(weight + i + half);
   }
   if (!*waited) wait_for_kernel_before(), *waited = true;
   const int64_t begin = (place.row * all + head) * dim;
-  float total = 0;
 #pragma unroll
   for (int k = 0; k < kQuads; ++k) {
     const int i = share.first + 128 * k;
     if (!has(k)) continue;
-    low[k] = load_elements<T>(a, begin, head, i);
-    high[k] = load_elements<T>(a, begin, head, i + half);
-    total += squares(low[k]) + squares(high[k]);
+    x.low[k] = load_elements<T>(a, begin, head, i);
+    x.high[k] = load_elements<T>(a, begin, head, i + half);
   }
-  const float scale = rsqrtf(share.add_up(total) / static_cast<float>(dim) + a.eps);
-  if (!there) return;
-  const Target<T> target = target_of<T>(a, place, head);
-#pragma unroll
-  for (int k = 0; k < kQuads; ++k) {
-    const int i = share.first + 128 * k;
-    if (!has(k)) continue;
-    float4 u = low[k], v = high[k];
-    if (weight != nullptr) u = scaled(u, scale, weights[k][0]), v = scaled(v, scale, weights[k][1]);
-    const float4 s = sin[k], back{-s.x, -s.y, -s.z, -s.w};
-    put(target, i, value ? u : turned(u, cos[k], v, back));
-    put(target, i + half, value ? v : turned(v, cos[k], u, s));
-  }
+  finish_head<T>(a, place, share, head, there, x, weights, cos, sin);
 }
 
 // What is constant in the step is read while the kernel in front still runs.

@@ -13,14 +13,17 @@
 
 #include "cuda/kernels/head.h"
 #include "cuda/kernels/product.h"
-#include "cuda/memory.h"
 #include "cuda/tensor_map.h"
+#include "device_data.h"
 
 namespace {
 
 using namespace diffulex;
 using cuda::check;
 using cuda::DeviceMemory;
+using gpu_test::down;
+using gpu_test::random_values;
+using gpu_test::up;
 
 int failures = 0;
 int multiprocessors = 0;
@@ -39,28 +42,6 @@ __global__ void oracle_kernel(const __nv_bfloat16* x, const __nv_bfloat16* w, in
   double sum = 0;
   for (int j = 0; j < k; ++j) sum += double{__bfloat162float(a[j])} * __bfloat162float(b[j]);
   y[i] = sum;
-}
-
-template <class T>
-std::vector<T> down(const DeviceMemory& memory, size_t count) {
-  std::vector<T> out(count);
-  check(cudaMemcpy(out.data(), memory.as(), count * sizeof(T), cudaMemcpyDeviceToHost), "copy");
-  return out;
-}
-
-template <class T>
-DeviceMemory up(const std::vector<T>& data) {
-  DeviceMemory memory(data.size() * sizeof(T));
-  check(cudaMemcpy(memory.as(), data.data(), data.size() * sizeof(T), cudaMemcpyHostToDevice),
-        "copy");
-  return memory;
-}
-
-std::vector<__nv_bfloat16> random_values(size_t count, std::mt19937& rng, float scale) {
-  std::normal_distribution<float> normal(0, scale);
-  std::vector<__nv_bfloat16> values(count);
-  for (auto& v : values) v = __float2bfloat16(normal(rng));
-  return values;
 }
 
 constexpr int kBehind = 300;  // rows of NaN behind those of x
@@ -263,6 +244,13 @@ int main() {
       test_reduced(c, (c.rows + 1) / 2, 3);
       ++cases;
     }
+  for (const auto& [n, k] : {std::pair{192, 384}, {1280, 128}}) {  // more rows than a band has
+    const Case c(2305, n, k, rng);
+    test_parts(c, 1);
+    test_activated(c);
+    test_reduced(c, 2300, 1);
+    ++cases;
+  }
   for (const int count : {1, 3, 4, 5, 31, 33, 500, 2374, 2375, 6000}) test_joined(count, rng);
   std::printf("products: %d cases, %d failures\n", cases, failures);
   return failures == 0 ? 0 : 1;
