@@ -13,8 +13,8 @@ using ManySums = ProductSums<ManyShape>;
 inline constexpr int kManyThreads = ManyShape::kGroups * 128 + 128;  // the last 128 feed and finish
 inline constexpr int kFinishingWarps = 3;
 inline constexpr int kFinishingThreads = kFinishingWarps * 32;
-// Registers of a thread; together what a multiprocessor has.
-inline constexpr int kMultiplyingRegisters = 208, kFinishingRegisters = 88;
+// Registers of a thread; together those that a block begins with, 168 a thread.
+inline constexpr int kMultiplyingRegisters = 200, kFinishingRegisters = 104;
 
 // Tail: what becomes of a tile. It has kHalves (of w), a type Memory, and
 //   put_down(sums, group, memory)           by the threads of a multiplying warpgroup,

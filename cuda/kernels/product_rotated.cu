@@ -56,13 +56,18 @@ struct RotateAndStore {
   struct Angles {
     float4 cos[1], sin[1];
   };
-  __device__ Angles angles_of(const RowPlace& place, int first) const {
-    const float* const from = rope.angles + int64_t{place.position} * kDim + first;
+  // Of a row, or of the last one.
+  __device__ Angles angles_of(const Memory& memory, int row, int first) const {
+    const int64_t position = memory.places[min(row, kRows - 1)].position;
+    const float* const from = rope.angles + position * kDim + first;
     return {{load4(from)}, {load4(from + kDim / 2)}};
   }
 
+  // Several rows at a time, the next ones' angles asked for before: a warp has its scheduler for
+  // itself, and no other warp to hide a wait behind.
   __device__ void finish(const ProductArgs&, const ProductTile& tile, int thread,
                          const Memory& memory) const {
+    constexpr int kTogether = 2;
     const int head = tile.column / kDim;
     if (head >= rope.heads + 2 * rope.kv.kv_heads) return;
     const HeadShare share(kDim);
@@ -70,17 +75,34 @@ struct RotateAndStore {
     const HeadPart<1> bias =
         load_part(rope.bias == nullptr ? nullptr : rope.bias + head * kDim, share.first);
     int row = thread / kLanes;
-    Angles next = angles_of(memory.places[row], share.first);
+    Angles next[kTogether];
+#pragma unroll
+    for (int i = 0; i < kTogether; ++i)
+      next[i] = angles_of(memory, row + i * kRowsAtOnce, share.first);
     // Whole warps stay together: kRows and what a warp has of them are even.
-    for (; row < kRows; row += kRowsAtOnce) {
-      const Angles angles = next;
-      const RowPlace place = memory.places[row];
-      next = angles_of(memory.places[min(row + kRowsAtOnce, kRows - 1)], share.first);
-      HeadPart<1> x = part_of_line(memory, row, share.first);
-      if (rope.bias != nullptr)
-        x.low[0] = add(x.low[0], bias.low[0]), x.high[0] = add(x.high[0], bias.high[0]);
-      finish_head<__nv_bfloat16, 1>(rope, place, share, head, place.row >= 0, x, weights,
-                                    angles.cos, angles.sin);
+    for (; row < kRows; row += kRowsAtOnce * kTogether) {
+      Angles angles[kTogether];
+      HeadPart<1> x[kTogether];
+      float scale[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        angles[i] = next[i];
+        next[i] = angles_of(memory, row + (kTogether + i) * kRowsAtOnce, share.first);
+        x[i] = part_of_line(memory, min(row + i * kRowsAtOnce, kRows - 1), share.first);
+        if (rope.bias != nullptr)
+          x[i].low[0] = add(x[i].low[0], bias.low[0]),
+          x[i].high[0] = add(x[i].high[0], bias.high[0]);
+      }
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) scale[i] = head_scale(rope, share, x[i]);
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        if (row + i * kRowsAtOnce >= kRows) continue;
+        const RowPlace place = memory.places[row + i * kRowsAtOnce];
+        if (place.row >= 0)
+          store_head<__nv_bfloat16, 1>(rope, place, share, head, scale[i], x[i], weights,
+                                       angles[i].cos, angles[i].sin);
+      }
     }
   }
 

@@ -44,7 +44,8 @@ __device__ void rotate_head(const RopeArgs& a, const RowPlace& place, const Head
     x.low[k] = load_elements<T>(a, begin, head, i);
     x.high[k] = load_elements<T>(a, begin, head, i + half);
   }
-  finish_head<T>(a, place, share, head, there, x, weights, cos, sin);
+  const float scale = head_scale(a, share, x);
+  if (there) store_head<T>(a, place, share, head, scale, x, weights, cos, sin);
 }
 
 // What is constant in the step is read while the kernel in front still runs.

@@ -94,21 +94,24 @@ struct HeadPart {
   float4 low[kQuads], high[kQuads];
 };
 
-// Normalises, rotates and stores a head. Called by whole warps: head may be behind the last, or
-// there be no such row. weights, cos, sin: read where they are used.
-template <class T, int kQuads>
-__device__ inline void finish_head(const RopeArgs& a, const RowPlace& place, const HeadShare& share,
-                                   int head, bool there, const HeadPart<kQuads>& x,
-                                   const HeadPart<kQuads>& weights, const float4 (&cos)[kQuads],
-                                   const float4 (&sin)[kQuads]) {
-  const int dim = a.kv.dim, half = dim / 2;
-  const bool value = head >= a.heads + a.kv.kv_heads;
+// What a head's elements are multiplied with by its norm, weights aside. Called by whole warps.
+template <int kQuads>
+__device__ inline float head_scale(const RopeArgs& a, const HeadShare& share,
+                                   const HeadPart<kQuads>& x) {
   float total = 0;
 #pragma unroll
   for (int k = 0; k < kQuads; ++k) total += squares(x.low[k]) + squares(x.high[k]);
-  const float scale = rsqrtf(share.add_up(total) / static_cast<float>(dim) + a.eps);
-  if (!there) return;
-  const bool normed = head_weight(a, head) != nullptr;
+  return rsqrtf(share.add_up(total) / static_cast<float>(a.kv.dim) + a.eps);
+}
+
+// Normalises, rotates and stores a head. weights, cos, sin: read where they are used.
+template <class T, int kQuads>
+__device__ inline void store_head(const RopeArgs& a, const RowPlace& place, const HeadShare& share,
+                                  int head, float scale, const HeadPart<kQuads>& x,
+                                  const HeadPart<kQuads>& weights, const float4 (&cos)[kQuads],
+                                  const float4 (&sin)[kQuads]) {
+  const int half = a.kv.dim / 2;
+  const bool value = head >= a.heads + a.kv.kv_heads, normed = head_weight(a, head) != nullptr;
   const Target<T> target = target_of<T>(a, place, head);
 #pragma unroll
   for (int k = 0; k < kQuads; ++k) {
