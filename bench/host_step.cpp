@@ -119,7 +119,7 @@ class Host {
     RequestSpec spec;
     ArchSpec arch;
     arch.mask_token = kMask;
-    arch.accept_threshold = 0.9f;
+    arch.decoding.accept_threshold = 0.9f;
     spec.blocks =
         strategy_.decision(arch, sampler_for("sdar"), shape_, OptionValues(strategy_.options));
     spec.limit = shape_.max_model_len;

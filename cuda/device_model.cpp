@@ -24,6 +24,10 @@ size_t vector_bytes(const ArchSpec& arch, const LayerSpec& layer) {
   const int64_t qkv = (arch.heads + 2 * layer.kv_heads) * int64_t{layer.head_dim};
   if (arch.qkv_bias) bytes += aligned(static_cast<size_t>(qkv) * sizeof(float));
   if (arch.output_bias) bytes += aligned(static_cast<size_t>(arch.hidden_size) * sizeof(float));
+  if (arch.mlp_bias) {
+    bytes += aligned(2 * static_cast<size_t>(layer.mlp_size) * sizeof(float)) +
+             aligned(static_cast<size_t>(arch.hidden_size) * sizeof(float));
+  }
   return bytes;
 }
 
@@ -140,7 +144,9 @@ DeviceModel::DeviceModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
     layer.output_bias = up.vector({&w.o_bias});
     layer.post_norm = up.vector({&w.post_norm});
     layer.gate_up = up.matrix({&w.gate, &w.up});
+    layer.gate_up_bias = up.vector({&w.gate_bias, &w.up_bias});
     layer.down = up.matrix({&w.down});
+    layer.down_bias = up.vector({&w.down_bias});
     layers_.push_back(layer);
   }
   final_norm_ = up.vector({&weights.final_norm});

@@ -19,6 +19,8 @@ struct DeviceLayer {
   const float* k_norm = nullptr;
   const float* qkv_bias = nullptr;
   const float* output_bias = nullptr;
+  const float* gate_up_bias = nullptr;  // [2 * mlp], gate first
+  const float* down_bias = nullptr;
 };
 
 // Thread class: immutable once constructed. The device must be current for construction and

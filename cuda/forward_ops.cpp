@@ -70,7 +70,9 @@ void ForwardOps::embed() {
 }
 
 void ForwardOps::input_norm(int layer) {
-  check(launch_norm(norm_args(weights(layer).input_norm, nullptr), f_.stream_), "a norm");
+  // The bias of the layer in front was left for here.
+  const float* const bias = layer > 0 ? weights(layer - 1).down_bias : nullptr;
+  check(launch_norm(norm_args(weights(layer).input_norm, bias), f_.stream_), "a norm");
   pending_ = {};
 }
 
@@ -156,7 +158,9 @@ void ForwardOps::mlp_norm(int layer) {
 void ForwardOps::gate_up(int layer) {
   const int mlp = f_.arch_.layers[static_cast<size_t>(layer)].mlp_size,
             hidden = f_.arch_.hidden_size;
-  if (f_.own_rows_ > 0) {
+  const float* const bias = weights(layer).gate_up_bias;
+  // The epilogues of the own products know no bias: few models have one.
+  if (f_.own_rows_ > 0 && bias == nullptr) {
     const ProductArgs args{map_halves(weights(layer).gate_up, mlp, hidden, kProductColumns),
                            input_map(f_.normed_, hidden),
                            f_.step_.shape.rows,
@@ -170,8 +174,8 @@ void ForwardOps::gate_up(int layer) {
     }
   }
   project(f_.normed_, weights(layer).gate_up, f_.gate_up_, 2 * int64_t{mlp}, hidden);
-  check(launch_swiglu(f_.gate_up_.as(), f_.dtype_, f_.step_.shape.rows, mlp, f_.activated_.as(),
-                      f_.stream_),
+  check(launch_swiglu(f_.gate_up_.as(), bias, f_.dtype_, f_.step_.shape.rows, mlp,
+                      f_.activated_.as(), f_.stream_),
         "the activation");
 }
 
@@ -182,7 +186,7 @@ void ForwardOps::down(int layer) {
 
 // The rows that the sampler reads; carried ones are read before this step's are kept.
 void ForwardOps::head_norm() {
-  NormArgs args = norm_args(f_.model_.final_norm(), nullptr);
+  NormArgs args = norm_args(f_.model_.final_norm(), f_.model_.layers().back().down_bias);
   args.rows = f_.step_.shape.heads;
   args.count = &f_.step_.counts->heads;
   args.from = f_.step_.head_source;

@@ -61,8 +61,9 @@ struct RopeArgs {
 // the step stores, to their pages.
 int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream);
 
-// out[r, i] = silu(gate_up[r, i]) * gate_up[r, mlp + i].
-int launch_swiglu(const void* gate_up, DType dtype, int rows, int mlp, void* out,
+// out[r, i] = silu(gate_up[r, i]) * gate_up[r, mlp + i]. bias: [2 * mlp], added to gate_up before,
+// or null.
+int launch_swiglu(const void* gate_up, const float* bias, DType dtype, int rows, int mlp, void* out,
                   cudaStream_t stream);
 
 // cos and sin of all positions. frequencies: theta ^ (-2 i / dim).

@@ -86,15 +86,17 @@ __global__ void angles_kernel(float* angles, int64_t positions, int dim, double 
 }
 
 // Four neighbours of a row at a time.
-template <class T>
-__global__ void __launch_bounds__(kThreads) swiglu_kernel(const T* gate_up, int mlp, T* out) {
+template <class T, bool kBias>
+__global__ void __launch_bounds__(kThreads)
+    swiglu_kernel(const T* gate_up, const float* bias, int mlp, T* out) {
   let_next_kernel_begin();
   wait_for_kernel_before();
   const int64_t row = blockIdx.y;
   const T* const from = gate_up + row * 2 * mlp;
   const int i = 4 * static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
   if (i >= mlp) return;
-  const float4 gate = load4(from + i), up = load4(from + mlp + i);
+  float4 gate = load4(from + i), up = load4(from + mlp + i);
+  if (kBias) gate = add(gate, load4(bias + i)), up = add(up, load4(bias + mlp + i));
   store4(out + row * mlp + i, {activated(gate.x, up.x), activated(gate.y, up.y),
                                activated(gate.z, up.z), activated(gate.w, up.w)});
 }
@@ -131,14 +133,15 @@ int launch_rope(const RopeArgs& args, const StepView& step, cudaStream_t stream)
   });
 }
 
-int launch_swiglu(const void* gate_up, DType dtype, int rows, int mlp, void* out,
+int launch_swiglu(const void* gate_up, const float* bias, DType dtype, int rows, int mlp, void* out,
                   cudaStream_t stream) {
   if (rows == 0) return 0;
   if (mlp % 4 != 0 || rows > 65535) return static_cast<int>(cudaErrorInvalidValue);
   return with_element(dtype, [&](auto t) {
     using T = decltype(t);
     const dim3 blocks(blocks_for(mlp / 4), static_cast<unsigned>(rows));
-    return launch(swiglu_kernel<T>, {blocks, kThreads}, stream, static_cast<const T*>(gate_up), mlp,
+    const auto kernel = bias != nullptr ? swiglu_kernel<T, true> : swiglu_kernel<T, false>;
+    return launch(kernel, {blocks, kThreads}, stream, static_cast<const T*>(gate_up), bias, mlp,
                   static_cast<T*>(out));
   });
 }

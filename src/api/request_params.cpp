@@ -143,7 +143,7 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   RequestSpec spec;
   spec.prompt.assign(prompt.begin(), prompt.end());
   const OptionValues options = request_options(config, p);
-  spec.blocks = config.strategy->decision(config.arch, sampler_for(config.arch.family),
+  spec.blocks = config.strategy->decision(config.arch, sampler_for(config.arch),
                                           config.shape, options);
   add_stop_tokens(config, p, spec.blocks);
   spec.sampler.temperature = p.temperature;

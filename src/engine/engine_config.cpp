@@ -23,8 +23,9 @@ constexpr uint32_t kAllEvents = DIFFULEX_EVENT_STARTED | DIFFULEX_EVENT_COMMIT |
 constexpr OptionSpec kEngineOptions[] = {
     {"block_size", OptionType::kInt, "", "1..256",
      "tokens of a diffusion block; default: the checkpoint's", 1, 256},
-    {"buffer_blocks", OptionType::kInt, "1", "1..32",
-     "blocks in flight per request; 1 decodes block by block, more denoise several blocks at once",
+    {"buffer_blocks", OptionType::kInt, "", "1..32",
+     "blocks in flight per request; 1 decodes block by block, more denoise several blocks at once; "
+     "default: the model family's",
      1, decide::kMaxBufferBlocks},
     {"page_size", OptionType::kInt, "", "1..4096, a multiple of block_size",
      "tokens of a KV page, the unit of prefix reuse; default: 32, or block_size if that is larger",
@@ -119,7 +120,9 @@ uint64_t page_bytes(const ArchSpec& arch, int64_t page_size, DType dtype) {
 void resolve_blocks(const OptionValues& options, const ArchSpec& arch, EngineShape& shape) {
   shape.block_size = static_cast<int32_t>(
       options.is_set("block_size") ? options.integer("block_size") : arch.block_size);
-  shape.buffer_blocks = static_cast<int32_t>(options.integer("buffer_blocks"));
+  shape.buffer_blocks =
+      static_cast<int32_t>(options.is_set("buffer_blocks") ? options.integer("buffer_blocks")
+                                                           : arch.decoding.buffer_blocks);
   const int64_t b = shape.block_size;
   const int64_t page = options.is_set("page_size") ? options.integer("page_size")
                                                    : (kDefaultPageSize + b - 1) / b * b;
@@ -280,7 +283,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   const Device& device = find_device(config.devices);
   ArchSpec arch = read_arch(config.model_dir);
   const Strategy& strategy =
-      find_strategy(config.strategy != nullptr ? config.strategy : "multi_bd");
+      find_strategy(config.strategy != nullptr ? config.strategy : arch.decoding.strategy);
   OptionValues strategy_options(strategy.options);
   for (size_t i = 0; i < config.strategy_option_count; ++i)
     strategy_options.set("strategy '" + std::string(strategy.name) + "'",
@@ -306,7 +309,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
                           ? static_cast<int>(options.integer("cpu_threads"))
                           : processor_count();
   BackendConfig backend =
-      backend_config(shape, sampler_for(arch.family), weights, kv, threads, device.index);
+      backend_config(shape, sampler_for(arch), weights, kv, threads, device.index);
   backend.kv_pages_least = pages.least;
   backend.memory_percent = static_cast<int>(options.integer("device_memory_percent"));
   backend.device_steps = shape.device_steps;

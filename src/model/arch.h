@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
@@ -22,10 +23,25 @@ struct LayerSpec {
   float rope_theta = 1e6f;
 };
 
+// How a family is decoded unless options say otherwise. Thresholds: see the options of the
+// strategies.
+struct Decoding {
+  std::string_view strategy = "multi_bd";  // of static storage, ends with NUL
+  int buffer_blocks = 1;
+  float accept_threshold = 0.9f;
+  double add_block_threshold = 0.1;
+  double semi_complete_threshold = 0.9;
+  double token_stability_threshold = 0;
+  bool shift = false;         // the row of position p - 1 predicts position p
+  bool force_always = false;  // a block accepts its best token even behind an unfinished block
+};
+
 struct ArchSpec {
   std::string family;        // "sdar"
   std::string architecture;  // architectures[0] of config.json
   int vocab_size = 0;        // rows of the head; ids >= token_count are never sampled
+  int stored_rows = 0;       // of embedding and head in the file, at most, those behind vocab_size
+                             // being spare; 0: vocab_size
   int token_count = 0;  // ids the tokenizer knows; = vocab_size when no tokenizer says otherwise
   int hidden_size = 0;
   int heads = 0;  // query heads, the same in all layers
@@ -35,6 +51,7 @@ struct ArchSpec {
   bool tied_embeddings = false;
   bool qkv_bias = false;
   bool output_bias = false;  // bias of o_proj
+  bool mlp_bias = false;     // biases of gate_proj, up_proj and down_proj
   bool qk_norm = false;
   int max_positions = 0;  // max_position_embeddings
   DType checkpoint_dtype = DType::kBF16;
@@ -46,7 +63,7 @@ struct ArchSpec {
       eos_tokens;  // union of every source, first = the tokenizer's or config's own
   int bos_token = -1;
   int pad_token = -1;
-  float accept_threshold = 0.9f;  // family default of the sampler's threshold
+  Decoding decoding;
 
   int q_size(int layer) const { return heads * layers[layer].head_dim; }
   int kv_size(int layer) const { return layers[layer].kv_heads * layers[layer].head_dim; }

@@ -29,6 +29,14 @@ WeightView view_of(const TensorEntry& entry, DType dtype) {
   return view;
 }
 
+// Rows that nobody reads may follow, see TensorSlot::most_rows.
+bool fits(const TensorEntry& entry, const TensorSlot& slot) {
+  if (entry.shape.size() != slot.shape.size()) return false;
+  return std::equal(entry.shape.begin() + 1, entry.shape.end(), slot.shape.begin() + 1) &&
+         entry.shape[0] >= slot.shape[0] &&
+         entry.shape[0] <= std::max(slot.shape[0], slot.most_rows);
+}
+
 bool same_values(const WeightView& a, const WeightView& b) {
   return a.dtype == b.dtype && std::memcmp(a.data, b.data, a.bytes()) == 0;
 }
@@ -38,10 +46,11 @@ bool same_values(const WeightView& a, const WeightView& b) {
 // The steps of open(); collects problems until all tensors have been looked at.
 class Checkpoint::Opener {
  public:
-  Opener(const std::string& dir, Checkpoint* checkpoint) : dir_(dir), result_(*checkpoint) {}
+  Opener(const std::string& dir, std::span<const Family> known, Checkpoint* checkpoint)
+      : dir_(dir), known_(known), result_(*checkpoint) {}
 
   void run() {
-    ModelConfig model = read_model_config(dir_);
+    ModelConfig model = read_model_config(dir_, known_);
     result_.arch_ = std::move(model.arch);
     result_.warnings_ = std::move(model.warnings);
     result_.files_ = open_shards(dir_);
@@ -74,8 +83,10 @@ class Checkpoint::Opener {
   void fill(const TensorSlot& slot) {
     const auto place = found_.find(slot.name);
     if (place == found_.end()) {
-      // Whether a head may be absent is settled at the end.
-      if (slot.view == &result_.weights_.head) return;
+      if (slot.view == &result_.weights_.head) {  // whether it may be absent is settled at the end
+        head_name_ = slot.name;
+        return;
+      }
       problems_.add("missing tensor '" + slot.name + "' of shape " + shape_text(slot.shape),
                     slot.name);
       return;
@@ -86,13 +97,14 @@ class Checkpoint::Opener {
     const std::string subject = file + ": tensor '" + entry->name + "' has ";
     if (!dtype)
       problems_.add(subject + "dtype " + entry->dtype + ", not F32, F16 or BF16", entry->name);
-    if (entry->shape != slot.shape) {
+    if (!fits(*entry, slot)) {
       problems_.add(
           subject + "shape " + shape_text(entry->shape) + ", expected " + shape_text(slot.shape),
           entry->name);
     } else if (dtype) {
       *slot.view = view_of(*entry, *dtype);
-      result_.weight_bytes_ += entry->bytes;
+      slot.view->rows = slot.shape[0];
+      result_.weight_bytes_ += slot.view->bytes();
     }
   }
 
@@ -114,14 +126,15 @@ class Checkpoint::Opener {
     const WeightView& embedding = result_.weights_.embedding;
     bool& tied = result_.arch_.tied_embeddings;
     if (!head) {
-      if (!tied) warn("there is no lm_head.weight: the embedding is used for it, as if tied");
+      if (!tied) warn("there is no " + head_name_ + ": the embedding is used for it, as if tied");
       tied = true;
       head = embedding;
     } else if (tied && same_values(head, embedding)) {
       result_.weight_bytes_ -= head.bytes();
       head = embedding;
     } else if (tied) {
-      warn("tie_word_embeddings is true but lm_head.weight differs from the embedding: not tied");
+      warn("config.json ties the embeddings, but " + head.name +
+           " differs from the embedding: not tied");
       tied = false;
     }
   }
@@ -129,16 +142,19 @@ class Checkpoint::Opener {
   void warn(std::string text) { result_.warnings_.push_back(std::move(text)); }
 
   const std::string& dir_;
+  const std::span<const Family> known_;
   Checkpoint& result_;
   std::map<std::string, Found> found_;  // by canonical name; what is left in the end is unexpected
   ProblemList problems_;
+  std::string head_name_;  // of the head that is not there
 };
 
 ArchSpec read_arch(const std::string& dir) { return read_model_config(dir).arch; }
 
-std::shared_ptr<Checkpoint> Checkpoint::open(const std::string& dir) {
+std::shared_ptr<Checkpoint> Checkpoint::open(const std::string& dir,
+                                             std::span<const Family> known) {
   std::shared_ptr<Checkpoint> checkpoint(new Checkpoint);
-  Opener(dir, checkpoint.get()).run();
+  Opener(dir, known, checkpoint.get()).run();
   return checkpoint;
 }
 

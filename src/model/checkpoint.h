@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "io/safetensors.h"
 #include "model/arch.h"
+#include "model/family.h"
 #include "model/weights.h"
 
 namespace diffulex {
@@ -20,7 +22,8 @@ ArchSpec read_arch(const std::string& dir);
 class Checkpoint {
  public:
   // Throws one Error that names all missing, unexpected, misshaped and unusable tensors.
-  static std::shared_ptr<Checkpoint> open(const std::string& dir);
+  static std::shared_ptr<Checkpoint> open(const std::string& dir,
+                                          std::span<const Family> known = families());
 
   const ArchSpec& arch() const noexcept { return arch_; }
   const ModelWeights& weights() const noexcept { return weights_; }

@@ -152,6 +152,10 @@ void ConfigReader::unsupported(std::string_view key, const std::string& what) {
   unsupported_.push_back("key '" + std::string(key) + "': " + what);
 }
 
+void ConfigReader::refuse_flag(std::string_view key, bool value, std::string_view what) {
+  if (flag_or(key, !value) == value) unsupported(key, std::string(what));
+}
+
 void ConfigReader::refuse_values(std::string_view key, std::string_view what) {
   const json* found = value(key);
   if (found == nullptr || (found->is_structured() && found->empty())) return;

@@ -37,6 +37,8 @@ class ConfigReader {
 
   void malformed(std::string_view key, const std::string& what);
   void unsupported(std::string_view key, const std::string& what);
+  // A flag that has this value.
+  void refuse_flag(std::string_view key, bool value, std::string_view what);
   void refuse_values(std::string_view key, std::string_view what);  // anything but null or {}
 
   // Throws MODEL_FORMAT for missing and malformed keys, else MODEL_UNSUPPORTED for unsupported

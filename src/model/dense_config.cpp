@@ -11,14 +11,24 @@ constexpr int kMaxPositions = 1 << 30;
 
 // Absent and null mean different things here, as in the configuration classes these files come
 // from.
-int read_head_dim(ConfigReader& config, const DenseDefaults& defaults, int hidden_size, int heads) {
+int read_head_dim(ConfigReader& config, const DenseDefaults& defaults, const DenseKeys& keys,
+                  int hidden_size, int heads) {
   const bool derive = config.contains("head_dim") || defaults.head_dim == 0;
   if (config.has("head_dim") || !derive) return config.size_or("head_dim", defaults.head_dim);
   if (hidden_size % heads != 0) {
-    config.malformed("head_dim",
-                     "is not given and num_attention_heads does not divide hidden_size");
+    config.malformed("head_dim", std::string("is not given and ") + keys.heads +
+                                     " does not divide " + keys.hidden_size);
   }
   return hidden_size / heads;
+}
+
+int read_mlp_size(ConfigReader& config, const DenseDefaults& defaults, const DenseKeys& keys,
+                  int hidden_size) {
+  if (config.has(keys.mlp_size) || defaults.mlp_ratio == 0) return config.size(keys.mlp_size);
+  const double size = defaults.mlp_ratio * hidden_size;
+  if (size >= 1 && size <= ConfigReader::kMaxSize) return static_cast<int>(size);
+  config.malformed(keys.mlp_size, "is not given and follows from no sound ratio");
+  return 1;
 }
 
 double read_rope_theta(ConfigReader& config, const DenseDefaults& defaults) {
@@ -39,12 +49,12 @@ double read_rope_theta(ConfigReader& config, const DenseDefaults& defaults) {
   return config.positive_or("rope_theta", nested);
 }
 
-void refuse_foreign_layers(ConfigReader& config) {
-  const std::string activation = config.text_or("hidden_act", "silu");
-  if (activation != "silu") config.unsupported("hidden_act", "'" + activation + "' is not silu");
-  if (config.flag_or("use_sliding_window", false)) {
-    config.unsupported("use_sliding_window", "sliding windows");
+void refuse_foreign_layers(ConfigReader& config, const DenseKeys& keys) {
+  const std::string activation = config.text_or(keys.activation, "silu");
+  if (activation != "silu") {
+    config.unsupported(keys.activation, "'" + activation + "' is not silu");
   }
+  config.refuse_flag("use_sliding_window", true, "sliding windows");
   for (const std::string& type : config.text_list("layer_types")) {
     if (type == "full_attention") continue;
     config.unsupported("layer_types", "'" + type + "'");
@@ -52,38 +62,41 @@ void refuse_foreign_layers(ConfigReader& config) {
   }
 }
 
-void check_heads(ConfigReader& config, const ArchSpec& arch, const LayerSpec& layer) {
+void check_heads(ConfigReader& config, const DenseKeys& keys, const ArchSpec& arch,
+                 const LayerSpec& layer) {
   if (arch.heads % layer.kv_heads != 0) {
-    config.malformed("num_key_value_heads", "must divide num_attention_heads");
+    config.malformed(keys.kv_heads, std::string("must divide ") + keys.heads);
   }
   if (layer.head_dim % 2 != 0) config.malformed("head_dim", "must be even");
   if (int64_t{arch.heads} * layer.head_dim > ConfigReader::kMaxSize) {
-    config.malformed("num_attention_heads", "times head_dim is too large");
+    config.malformed(keys.heads, "times head_dim is too large");
   }
 }
 
 }  // namespace
 
-ArchSpec read_dense_config(ConfigReader& config, const DenseDefaults& defaults) {
+ArchSpec read_dense_config(ConfigReader& config, const DenseDefaults& defaults,
+                           const DenseKeys& keys) {
   ArchSpec arch;
   LayerSpec layer;
   arch.vocab_size = config.size("vocab_size");
-  arch.hidden_size = config.size("hidden_size");
-  arch.heads = config.size("num_attention_heads");
-  arch.max_positions = config.size("max_position_embeddings", kMaxPositions);
-  const int layers = config.size("num_hidden_layers", kMaxLayers);
-  layer.mlp_size = config.size("intermediate_size");
-  layer.kv_heads = config.size_or("num_key_value_heads", arch.heads);
-  layer.head_dim = read_head_dim(config, defaults, arch.hidden_size, arch.heads);
+  arch.hidden_size = config.size(keys.hidden_size);
+  arch.heads = config.size(keys.heads);
+  arch.max_positions = config.size(keys.positions, kMaxPositions);
+  const int layers = config.size(keys.layers, kMaxLayers);
+  layer.mlp_size = read_mlp_size(config, defaults, keys, arch.hidden_size);
+  layer.kv_heads =
+      config.size_or(keys.kv_heads, defaults.kv_heads > 0 ? defaults.kv_heads : arch.heads);
+  layer.head_dim = read_head_dim(config, defaults, keys, arch.hidden_size, arch.heads);
   layer.rope_theta = static_cast<float>(read_rope_theta(config, defaults));
   arch.norm_eps = static_cast<float>(config.positive_or("rms_norm_eps", defaults.norm_eps));
-  arch.tied_embeddings = config.flag_or("tie_word_embeddings", false);
+  arch.tied_embeddings = config.flag_or(keys.tied, false);
   arch.qkv_bias = config.flag_or("attention_bias", false);
   arch.output_bias = arch.qkv_bias;
   arch.checkpoint_dtype = config.dtype_or(DType::kBF16);
-  refuse_foreign_layers(config);
+  refuse_foreign_layers(config, keys);
   config.check();  // what follows compares values that must be sound
-  check_heads(config, arch, layer);
+  check_heads(config, keys, arch, layer);
   config.check();
   arch.layers.assign(static_cast<size_t>(layers), layer);
   arch.attention_scale = static_cast<float>(1 / std::sqrt(static_cast<double>(layer.head_dim)));

@@ -13,6 +13,7 @@ struct ModelIdentity {
   std::string model_type;
   std::vector<std::string> auto_map;  // its string values
   bool has_d_model = false;           // LLaDA's name of hidden_size
+  bool has_qk_norm = false;           // of the tensors; known where families differ by it alone
 
   bool has_architecture(std::string_view name) const;
   bool architecture_contains(std::string_view part) const;

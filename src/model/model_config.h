@@ -1,6 +1,7 @@
 // Everything about a checkpoint that its small files tell. No weight file is touched.
 #pragma once
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,6 @@ struct ModelConfig {
 
 // Throws Error: DIFFULEX_E_IO, DIFFULEX_E_MODEL_FORMAT, DIFFULEX_E_MODEL_UNSUPPORTED or
 // DIFFULEX_E_TOKENIZER.
-ModelConfig read_model_config(const std::string& dir);
+ModelConfig read_model_config(const std::string& dir, std::span<const Family> known = families());
 
 }  // namespace diffulex

@@ -13,6 +13,7 @@ inline constexpr Family kSdar = {.name = "sdar",
                                  .parse = parse_sdar,
                                  .tensors = llama_tensors,
                                  .default_mask_token = 151669,
-                                 .turn_end = "<|im_end|>"};
+                                 .turn_end = "<|im_end|>",
+                                 .decoding = {.accept_threshold = 0.95F}};
 
 }  // namespace diffulex

@@ -25,9 +25,10 @@ class IdDeriver {
     const int known = files_.token_count();
     arch_.token_count = known == 0 ? arch_.vocab_size : std::min(known, arch_.vocab_size);
     derive_mask();
+    warn_if_unknown("the mask", arch_.mask_token);
     derive_eos();
-    arch_.bos_token = optional_id("bos_token_id");
-    arch_.pad_token = optional_id("pad_token_id");
+    arch_.bos_token = optional_id("bos_token_id", "bos_token");
+    arch_.pad_token = optional_id("pad_token_id", "pad_token");
     config_.check();
   }
 
@@ -52,7 +53,7 @@ class IdDeriver {
   }
 
   void use_default_mask() {
-    const int id = family_.default_mask_token;
+    const int id = arch_.mask_token >= 0 ? arch_.mask_token : family_.default_mask_token;
     if (!in_vocabulary(id)) {
       config_.malformed("mask_token_id", "is missing and no tokenizer file names a mask token");
       return;
@@ -66,6 +67,9 @@ class IdDeriver {
   void derive_eos() {
     if (const auto id = files_.id_of(files_.special_in_config("eos_token"))) {
       add_eos(*id, "tokenizer_config.json");
+    }
+    if (const auto id = files_.id_of(files_.special_in_map("eos_token"))) {
+      add_eos(*id, "special_tokens_map.json");
     }
     for (const int64_t id : config_.token_list("eos_token_id")) add_eos(id, "config.json");
     add_generation_eos();
@@ -90,20 +94,29 @@ class IdDeriver {
                           ", which is outside the vocabulary");
     } else if (std::find(ids.begin(), ids.end(), value) == ids.end()) {
       ids.push_back(value);
-      if (value >= arch_.token_count) {
-        warnings_.push_back(std::string(source) + ": the eos id " + std::to_string(id) +
-                            " is unknown to the tokenizer and can not be sampled");
-      }
+      warn_if_unknown(std::string(source) + ": the eos", value);
     }
   }
 
-  // Some files say -1 for "none".
-  int optional_id(const char* key) {
+  // The tokenizer's files may be older than the model: then they lack the tokens that were added.
+  void warn_if_unknown(const std::string& what, int id) {
+    if (id < arch_.token_count) return;
+    warnings_.push_back(what + " id " + std::to_string(id) +
+                        " is unknown to the tokenizer and can not be sampled");
+  }
+
+  // Some files say -1 for "none". The config's id goes before the tokenizer's token.
+  int optional_id(const char* key, const char* token) {
     const int64_t id = config_.token(key).value_or(-1);
     if (in_vocabulary(id)) return static_cast<int>(id);
     if (id >= 0) {
       warnings_.push_back(std::string("config.json: ignoring ") + key + " " + std::to_string(id) +
                           ", which is outside the vocabulary");
+    }
+    for (const std::string& text :
+         {files_.special_in_config(token), files_.special_in_map(token)}) {
+      const int found = files_.id_of(text).value_or(-1);
+      if (in_vocabulary(found)) return found;
     }
     return -1;
   }

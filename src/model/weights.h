@@ -35,10 +35,12 @@ struct LayerWeights {
   WeightView post_norm;               // [H]
   WeightView gate, up;                // [I, H]
   WeightView down;                    // [H, I]
+  WeightView gate_bias, up_bias;      // [I] or absent
+  WeightView down_bias;               // [H] or absent
 };
 
 struct ModelWeights {
-  WeightView embedding;  // [V, H]
+  WeightView embedding;  // [V, H]; spare rows of the file are left out
   std::vector<LayerWeights> layers;
   WeightView final_norm;  // [H]
   WeightView head;        // [V, H]; the embedding again when tied

@@ -3,23 +3,19 @@
 #include <string>
 
 #include "base/error.h"
+#include "model/family.h"
 
 namespace diffulex {
-namespace {
 
-constexpr SamplerRule kRules[] = {
-    {.family = "sdar", .shift = false, .force_always = false},
-    {.family = "llada", .shift = false, .force_always = false},
-    {.family = "dream", .shift = true, .force_always = false},
-    {.family = "dream_reasoner", .shift = false, .force_always = false},
-    {.family = "stable_diffcoder", .shift = false, .force_always = true},
-};
+SamplerRule sampler_for(const ArchSpec& arch) {
+  return {arch.family, arch.decoding.shift, arch.decoding.force_always};
+}
 
-}  // namespace
-
-const SamplerRule& sampler_for(std::string_view family) {
-  for (const SamplerRule& rule : kRules)
-    if (rule.family == family) return rule;
+SamplerRule sampler_for(std::string_view family) {
+  for (const Family& known : families()) {
+    if (known.name != family || !known.supported()) continue;
+    return {known.name, known.decoding.shift, known.decoding.force_always};
+  }
   throw Error(DIFFULEX_E_MODEL_UNSUPPORTED,
               "no sampler is known for the model family '" + std::string(family) + "'");
 }

@@ -1,10 +1,11 @@
-// Which accept rule a model family decodes with. The rules themselves are in src/decide; this table
-// says which one is whose.
+// Which accept rule a model family decodes with. The rules themselves are in src/decide; the
+// family's page in src/model says which one is its own.
 #pragma once
 
 #include <string_view>
 
 #include "decide/state.h"
+#include "model/arch.h"
 
 namespace diffulex {
 
@@ -14,8 +15,8 @@ struct SamplerRule {
   bool force_always;  // a block accepts its best token even behind an unfinished block
 };
 
-// The rule of a model family. Throws Error(DIFFULEX_E_MODEL_UNSUPPORTED) when no sampler is known
-// for it.
-const SamplerRule& sampler_for(std::string_view family);
+SamplerRule sampler_for(const ArchSpec& arch);
+// Of a family by its name. Throws Error(DIFFULEX_E_MODEL_UNSUPPORTED) when it is not supported.
+SamplerRule sampler_for(std::string_view family);
 
 }  // namespace diffulex

@@ -60,7 +60,7 @@ TEST(Thresholds, CountsEqualDoubleComparisons) {
 TEST(Decision, FollowsTheOptions) {
   ArchSpec arch;
   arch.mask_token = 7;
-  arch.accept_threshold = 0.95f;
+  arch.decoding.accept_threshold = 0.95f;
   EngineShape shape;
   shape.block_size = 8;
   shape.buffer_blocks = 2;

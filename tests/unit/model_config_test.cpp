@@ -79,7 +79,7 @@ TEST_F(ModelConfig, ReadsSdar) {
   EXPECT_EQ(arch.eos_tokens, (std::vector<int32_t>{497, 496}));
   EXPECT_EQ(arch.bos_token, 496);
   EXPECT_EQ(arch.pad_token, -1);
-  EXPECT_EQ(arch.accept_threshold, 0.95F);
+  EXPECT_EQ(arch.decoding.accept_threshold, 0.95F);
 }
 
 TEST_F(ModelConfig, FillsInWhatIsLeftOut) {
@@ -243,8 +243,8 @@ TEST_F(ModelConfig, NamesUnknownKinds) {
 }
 
 TEST_F(ModelConfig, NamesFamiliesToCome) {
-  config_ = {{"architectures", {"DreamModel"}}, {"model_type", "Dream"}};
-  expect_refused(DIFFULEX_E_MODEL_UNSUPPORTED, {"family 'dream' is not supported yet"});
+  config_ = {{"architectures", {"SDARMoeForCausalLM"}}, {"model_type", "sdar_moe"}};
+  expect_refused(DIFFULEX_E_MODEL_UNSUPPORTED, {"family 'sdar_moe' is not supported yet"});
 }
 
 TEST(Family, IsFoundByArchitectureOrType) {

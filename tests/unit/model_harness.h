@@ -217,7 +217,7 @@ class ModelHarness {
 
   EngineShape shape_;
   const Strategy& strategy_;
-  const SamplerRule& sampler_;
+  const SamplerRule sampler_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<KvCacheManager> cache_;
   std::unique_ptr<ModelRunner> runner_;

@@ -35,7 +35,7 @@ inline RequestSpec make_spec(const EngineShape& shape, std::vector<int32_t> prom
                              std::string_view family = "sdar") {
   ArchSpec arch;
   arch.mask_token = kMask;
-  arch.accept_threshold = 0.9f;
+  arch.decoding.accept_threshold = 0.9f;
   const Strategy& strategy = find_strategy(strategy_name);
   RequestSpec spec;
   spec.blocks = strategy.decision(arch, sampler_for(family), shape, OptionValues(strategy.options));

@@ -47,7 +47,8 @@ void ForwardOps::mlp_norm(int layer) {
 
 // y (tiled f32) = x * transpose(w), in units of one tile and one chunk of rows; the chunks of a
 // tile follow each other.
-void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate) {
+void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate,
+                         const float* bias) {
   const TiledRows out = tiled(y, w);
   const int64_t chunks = ceil_div(rows(), kRowChunk);
   const size_t row_bytes = static_cast<size_t>(w.cols()) * size_of(f_.config_.weight_dtype);
@@ -55,6 +56,9 @@ void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y
     const int64_t t = i / chunks, first = i % chunks * kRowChunk;
     f_.matmul_.run(member_, w, t, chunk_rows(rows(), first), accumulate,
                    x.as() + static_cast<size_t>(first) * row_bytes, out.at(first, t * w.tile()));
+    if (bias == nullptr) continue;
+    for (int64_t row = first; row < std::min(first + kRowChunk, rows()); ++row)
+      add_row(bias + t * w.tile(), w.width(t), out.at(row, t * w.tile()));
   }
   f_.team_.barrier();
 }
@@ -95,7 +99,8 @@ void ForwardOps::attention_output(int layer) {
 }
 
 void ForwardOps::down(int layer) {
-  project(f_.model_.layers()[static_cast<size_t>(layer)].down, f_.activated_, f_.residual_, true);
+  const PackedLayer& weights = f_.model_.layers()[static_cast<size_t>(layer)];
+  project(weights.down, f_.activated_, f_.residual_, true, weights.down_bias);
 }
 
 // Head `head` of one row, counted over queries, keys and values, as the product left it.
@@ -148,9 +153,14 @@ void ForwardOps::attention(int layer) {
 
 // A tile holds gates and ups of the same features: who computes it also joins them.
 void ForwardOps::gate_up(int layer) {
-  const PackedMatrix& w = f_.model_.layers()[static_cast<size_t>(layer)].gate_up;
-  for_tiles(w, f_.normed_, [&](int64_t t, int64_t first, int64_t count, const float* y) {
+  const PackedLayer& weights = f_.model_.layers()[static_cast<size_t>(layer)];
+  const PackedMatrix& w = weights.gate_up;
+  for_tiles(w, f_.normed_, [&](int64_t t, int64_t first, int64_t count, float* y) {
     const int64_t half = w.width(t) / 2;
+    for (int64_t r = 0; weights.gate_bias != nullptr && r < count; ++r) {
+      add_row(weights.gate_bias + t * w.tile() / 2, half, y + r * 2 * half);
+      add_row(weights.up_bias + t * w.tile() / 2, half, y + r * 2 * half + half);
+    }
     for (int64_t r = 0; r < count; ++r)
       swiglu_row(y + r * 2 * half, y + r * 2 * half + half, half,
                  f_.row_out(f_.activated_, (first + r) * w.rows() / 2 + t * w.tile() / 2));

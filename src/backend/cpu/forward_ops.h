@@ -30,7 +30,9 @@ class ForwardOps {
   TiledRows tiled(const Buffer& buffer, const PackedMatrix& w) const;
   TiledRows residual() const;
   void norm(const float* bias, const float* weight);
-  void project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate);
+  // bias: added too, or null.
+  void project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate,
+               const float* bias = nullptr);
   template <class Fn>
   void for_rows(int64_t count, Fn&& fn);
   template <class Use>

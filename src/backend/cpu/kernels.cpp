@@ -98,6 +98,12 @@ void swiglu_row_simd(const float* gate, const float* up, int64_t n, RowOut out) 
   });
 }
 
+void add_row_simd(const float* bias, int64_t n, float* x) {
+  for_lanes(n, [&](auto d, int64_t i) HWY_ATTR {
+    hn::StoreU(hn::Add(hn::LoadU(d, x + i), hn::LoadU(d, bias + i)), d, x + i);
+  });
+}
+
 void scale_row_simd(const float* x, float scale, int64_t n, RowOut out) {
   for_lanes(n, [&](auto d, int64_t i)
                    HWY_ATTR { store(d, hn::Mul(hn::LoadU(d, x + i), hn::Set(d, scale)), out, i); });
@@ -119,6 +125,7 @@ namespace diffulex::cpu {
 HWY_EXPORT(norm_row_simd);
 HWY_EXPORT(rotate_head_simd);
 HWY_EXPORT(swiglu_row_simd);
+HWY_EXPORT(add_row_simd);
 HWY_EXPORT(scale_row_simd);
 HWY_EXPORT(widen_row_simd);
 HWY_EXPORT(kernel_target_simd);
@@ -133,6 +140,9 @@ void rotate_head(const float* x, const float* bias, const float* weight, float e
 }
 void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out) {
   HWY_DYNAMIC_DISPATCH(swiglu_row_simd)(gate, up, n, out);
+}
+void add_row(const float* bias, int64_t n, float* x) {
+  HWY_DYNAMIC_DISPATCH(add_row_simd)(bias, n, x);
 }
 void scale_row(const float* x, float scale, int64_t n, RowOut out) {
   HWY_DYNAMIC_DISPATCH(scale_row_simd)(x, scale, n, out);

@@ -42,6 +42,9 @@ void rotate_head(const float* x, const float* bias, const float* weight, float e
 // out[i] = gate[i] / (1 + exp(-gate[i])) * up[i]
 void swiglu_row(const float* gate, const float* up, int64_t n, RowOut out);
 
+// x[i] += bias[i]
+void add_row(const float* bias, int64_t n, float* x);
+
 // out[i] = x[i] * scale, rounded where out is bf16.
 void scale_row(const float* x, float scale, int64_t n, RowOut out);
 

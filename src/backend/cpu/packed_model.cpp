@@ -36,9 +36,11 @@ class Reporter {
 
 int64_t vector_elements(const ArchSpec& arch) {
   int64_t sum = round_up(arch.hidden_size, 16);
-  for (const LayerSpec& layer : arch.layers)
+  for (const LayerSpec& layer : arch.layers) {
     sum += 3 * round_up(arch.hidden_size, 16) + 2 * round_up(layer.head_dim, 16) +
            round_up(int64_t{arch.heads + 2 * layer.kv_heads} * layer.head_dim, 16);
+    if (arch.mlp_bias) sum += round_up(arch.hidden_size, 16) + 2 * round_up(layer.mlp_size, 16);
+  }
   return sum;
 }
 
@@ -46,9 +48,9 @@ uint64_t checkpoint_bytes(const ModelWeights& weights, bool tied) {
   uint64_t sum =
       weights.final_norm.bytes() + weights.head.bytes() + (tied ? 0 : weights.embedding.bytes());
   for (const LayerWeights& l : weights.layers)
-    for (const WeightView* v :
-         {&l.input_norm, &l.q, &l.k, &l.v, &l.q_bias, &l.k_bias, &l.v_bias, &l.q_norm, &l.k_norm,
-          &l.o, &l.o_bias, &l.post_norm, &l.gate, &l.up, &l.down})
+    for (const WeightView* v : {&l.input_norm, &l.q, &l.k, &l.v, &l.q_bias, &l.k_bias, &l.v_bias,
+                                &l.q_norm, &l.k_norm, &l.o, &l.o_bias, &l.post_norm, &l.gate, &l.up,
+                                &l.down, &l.gate_bias, &l.up_bias, &l.down_bias})
       if (*v) sum += v->bytes();
   return sum;
 }
@@ -144,6 +146,11 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
     reporter.done(from.up);
     pack(to.down, kTile, {whole(from.down)});
     reporter.done(from.down);
+    if (arch.mlp_bias) {
+      to.gate_bias = take_vector({&from.gate_bias}, {mlp});
+      to.up_bias = take_vector({&from.up_bias}, {mlp});
+      to.down_bias = take_vector({&from.down_bias}, {hidden});
+    }
   }
   final_norm_ = take_vector({&weights.final_norm}, {hidden});
   check_shape(weights.head, arch.vocab_size, hidden);

@@ -30,6 +30,9 @@ struct PackedLayer {
   const float* k_norm = nullptr;       // [dim]
   const float* qkv_bias = nullptr;     // [rows of qkv]
   const float* output_bias = nullptr;  // [hidden]
+  const float* gate_bias = nullptr;    // [mlp]
+  const float* up_bias = nullptr;      // [mlp]
+  const float* down_bias = nullptr;    // [hidden]
 };
 
 // Thread class: immutable once constructed.

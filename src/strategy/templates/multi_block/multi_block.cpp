@@ -23,16 +23,25 @@ void require_mask(std::string_view strategy, const ArchSpec& arch) {
 
 decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampler,
                                   const EngineShape& shape, const OptionValues& options) {
+  // Of a threshold that nobody set, the family's.
+  const auto threshold = [&](const char* key, double of_family) {
+    const double value = options.number(key);
+    return std::isnan(value) ? of_family : value;
+  };
+  const Decoding& family = arch.decoding;
   const double accept = options.number("accept_threshold");
   decide::MultiBlockParams p{};
   p.block_size = shape.block_size;
   p.buffer_blocks = shape.buffer_blocks;
   p.mask_token = arch.mask_token;
-  p.add_block_fill = fill_count(options.number("add_block_threshold"), shape.block_size);
-  p.semi_fill = fill_count(options.number("semi_complete_threshold"), shape.block_size);
-  p.accept_threshold = std::isnan(accept) ? arch.accept_threshold : static_cast<float>(accept);
+  p.add_block_fill =
+      fill_count(threshold("add_block_threshold", family.add_block_threshold), shape.block_size);
+  p.semi_fill = fill_count(threshold("semi_complete_threshold", family.semi_complete_threshold),
+                           shape.block_size);
+  p.accept_threshold = std::isnan(accept) ? family.accept_threshold : static_cast<float>(accept);
   // Tokens of a mask-filling sampler count as stable once their block is complete.
-  if (options.number("token_stability_threshold") > 0) p.add_block_fill = shape.block_size;
+  if (threshold("token_stability_threshold", family.token_stability_threshold) > 0)
+    p.add_block_fill = shape.block_size;
   p.force_always = sampler.force_always ? 1 : 0;
   p.shift = sampler.shift ? 1 : 0;
   return p;

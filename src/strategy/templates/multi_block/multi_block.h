@@ -18,27 +18,30 @@ inline constexpr OptionSpec kAcceptThreshold = {
 inline constexpr OptionSpec kAddBlockThreshold = {
     "add_block_threshold",
     OptionType::kFloat,
-    "0.1",
+    "",
     "0..1",
-    "the next block opens when this share of the last open block is filled",
+    "the next block opens when this share of the last open block is filled; default: the model "
+    "family's, mostly 0.1",
     0,
     1};
 inline constexpr OptionSpec kSemiCompleteThreshold = {
     "semi_complete_threshold",
     OptionType::kFloat,
-    "0.9",
+    "",
     "0..1",
-    "a block accepts at least one token per step once this share of the block before it is filled",
+    "a block accepts at least one token per step once this share of the block before it is filled; "
+    "default: the model family's, mostly 0.9",
     0,
     1};
 
 inline constexpr OptionSpec kTokenStabilityThreshold = {
     "token_stability_threshold",
     OptionType::kFloat,
-    "0",
+    "",
     "0..1",
     "share of the last open block's tokens that must have stopped changing before the next block "
-    "opens; a sampler that only fills masks reaches any share above 0 with the block's last token",
+    "opens; a sampler that only fills masks reaches any share above 0 with the block's last "
+    "token; default: the model family's, mostly 0",
     0,
     1};
 inline constexpr OptionSpec kConfidence = {
