@@ -292,11 +292,11 @@ typedef struct diffulex_engine_config {
   diffulex_dtype weight_dtype; /* compute type of the weights */
   diffulex_dtype kv_dtype;     /* of the KV cache; AUTO = as the weights */
   diffulex_run_mode run_mode;
-  uint32_t block_size;         /* tokens of a diffusion block; 0 = the checkpoint's */
-  uint32_t buffer_blocks;      /* blocks in flight per request, 1..32; 0 = the family's default */
-  uint32_t page_size;          /* tokens of a KV page, a multiple of block_size; 0 = default */
-  uint32_t cpu_threads;        /* compute threads, the stepping thread included; 0 = one per core */
-  uint32_t max_requests;       /* requests that run together; 0 = default */
+  uint32_t block_size;    /* tokens of a diffusion block; 0 = the checkpoint's, or the family's */
+  uint32_t buffer_blocks; /* blocks in flight per request, 1..32; 0 = the family's default */
+  uint32_t page_size;     /* tokens of a KV page, a multiple of block_size; 0 = default */
+  uint32_t cpu_threads;   /* compute threads, the stepping thread included; 0 = one per core */
+  uint32_t max_requests;  /* requests that run together; 0 = default */
   uint32_t max_batched_tokens; /* rows of one forward; 0 = default */
   uint32_t max_model_len;      /* prompt and output of one request, tokens; 0 = the checkpoint's, as
                                   memory allows */
@@ -325,6 +325,10 @@ typedef struct diffulex_plan {
   uint64_t shortfall_bytes;   /* total less available, 0 when it fits */
   uint32_t max_model_len;     /* as it would be */
   uint32_t max_cached_tokens; /* kv_pages * page_size */
+  uint32_t block_size;        /* tokens; as it would be */
+  uint32_t buffer_blocks;     /* as it would be */
+  const char* family;         /* e.g. "sdar"; of static storage, like the next one */
+  const char* strategy;       /* as it would be, e.g. "multi_bd" */
 } diffulex_plan;
 
 /* What an engine runs with, as it is and not as it was asked for. Strings live as long as the
@@ -353,6 +357,15 @@ typedef struct diffulex_engine_info {
   const char* strategy;     /* e.g. "multi_bd" */
   const char* device;       /* e.g. "cpu" */
   const char* kernels;      /* instruction sets and libraries in use */
+  diffulex_token bos_token; /* -1: the model has none */
+  diffulex_token pad_token; /* -1: the model has none */
+  /* Thresholds of requests that set none, [0, 1]: see the strategy options of these names. */
+  float accept_threshold;
+  float add_block_threshold;
+  float semi_complete_threshold;
+  float token_stability_threshold;
+  uint32_t shifted; /* 1: the model predicts a position from the row in front of it */
+  uint32_t reserved1;
 } diffulex_engine_info;
 
 /* What a request asks for. Zero (diffulex_request_params_init) is: greedy, 512 tokens. */

@@ -1,9 +1,11 @@
 // Engines: plan, create, step, wait, observe.
 #include <algorithm>
+#include <cmath>
 
 #include "api/guard.h"
 #include "api/handles.h"
 #include "base/system.h"
+#include "model/family.h"
 
 using diffulex::EngineConfig;
 using diffulex::Error;
@@ -20,6 +22,13 @@ diffulex_dtype dtype_of(diffulex::DType dtype) {
   return dtype == diffulex::DType::kF32 ? DIFFULEX_DTYPE_F32 : DIFFULEX_DTYPE_BF16;
 }
 
+// Outlives the config, whose own copy does not.
+const char* static_name(const std::string& family) {
+  for (const diffulex::Family& known : diffulex::families())
+    if (known.name == family) return known.name.data();
+  return "";
+}
+
 diffulex_plan plan_of(const EngineConfig& config) {
   diffulex_plan plan{};
   plan.kv_pages = static_cast<uint32_t>(config.shape.kv_pages);
@@ -32,7 +41,27 @@ diffulex_plan plan_of(const EngineConfig& config) {
       plan.total_bytes > plan.available_bytes ? plan.total_bytes - plan.available_bytes : 0;
   plan.max_model_len = static_cast<uint32_t>(config.shape.max_model_len);
   plan.max_cached_tokens = plan.kv_pages * static_cast<uint32_t>(config.shape.page_size);
+  plan.block_size = static_cast<uint32_t>(config.shape.block_size);
+  plan.buffer_blocks = static_cast<uint32_t>(config.shape.buffer_blocks);
+  plan.family = static_name(config.arch.family);
+  plan.strategy = config.strategy->name.data();
   return plan;
+}
+
+// What requests that set no thresholds decode with.
+void tell_decoding(const EngineConfig& config, diffulex_engine_info& info) {
+  const diffulex::Decoding& family = config.arch.decoding;
+  const auto threshold = [&](const char* key, double of_family) {
+    const double value = config.strategy_options.number(key);
+    return static_cast<float>(std::isnan(value) ? of_family : value);
+  };
+  info.accept_threshold = threshold("accept_threshold", family.accept_threshold);
+  info.add_block_threshold = threshold("add_block_threshold", family.add_block_threshold);
+  info.semi_complete_threshold =
+      threshold("semi_complete_threshold", family.semi_complete_threshold);
+  info.token_stability_threshold =
+      threshold("token_stability_threshold", family.token_stability_threshold);
+  info.shifted = family.shift ? 1 : 0;
 }
 
 diffulex_engine_info info_of(const diffulex_engine& handle) {
@@ -59,6 +88,9 @@ diffulex_engine_info info_of(const diffulex_engine& handle) {
   info.strategy = config.strategy->name.data();
   info.device = config.device->selector.c_str();
   info.kernels = handle.kernels.c_str();
+  info.bos_token = config.arch.bos_token;
+  info.pad_token = config.arch.pad_token;
+  tell_decoding(config, info);
   return info;
 }
 

@@ -100,7 +100,11 @@ Facts plan_facts(const EngineOptions& options) {
   plan.struct_size = sizeof(plan);
   diffulex_error* error = nullptr;
   check(diffulex_engine_plan(&config.config, &plan, &error), error);
-  return {{"weight_bytes", plan.weight_bytes},
+  return {{"family", plan.family},
+          {"strategy", plan.strategy},
+          {"block_size", plan.block_size},
+          {"buffer_blocks", plan.buffer_blocks},
+          {"weight_bytes", plan.weight_bytes},
           {"kv_bytes", plan.kv_bytes},
           {"workspace_bytes", plan.workspace_bytes},
           {"total_bytes", plan.total_bytes},
@@ -125,6 +129,13 @@ Facts engine_facts(const EngineOptions& options) {
           {"vocab_size", info.vocab_size},
           {"eos_token", info.eos_token},
           {"mask_token", info.mask_token},
+          {"bos_token", info.bos_token},
+          {"pad_token", info.pad_token},
+          {"shifted", info.shifted != 0},
+          {"accept_threshold", info.accept_threshold},
+          {"add_block_threshold", info.add_block_threshold},
+          {"semi_complete_threshold", info.semi_complete_threshold},
+          {"token_stability_threshold", info.token_stability_threshold},
           {"block_size", info.block_size},
           {"buffer_blocks", info.buffer_blocks},
           {"page_size", info.page_size},
