@@ -70,12 +70,13 @@ asan ubsan tsan: setup
 # Needs a CUDA device; builds with nvcc.
 test-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
-	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_decide_test diffulex_gpu_chain_test diffulex_gpu_attention_test diffulex_gpu_product_test diffulex_gpu_rotated_test diffulex_gpu_invariant_test diffulex_gpu_device_test diffulex_api_tests
+	@cmake --build --preset release -j$(JOBS) --target diffulex_gpu_decide_test diffulex_gpu_chain_test diffulex_gpu_attention_test diffulex_gpu_product_test diffulex_gpu_rotated_test diffulex_gpu_invariant_test diffulex_gpu_families_test diffulex_gpu_device_test diffulex_api_tests
 	@build/release/cuda/diffulex_gpu_decide_test
 	@build/release/cuda/diffulex_gpu_chain_test
 	@build/release/cuda/diffulex_gpu_attention_test
 	@build/release/cuda/diffulex_gpu_product_test
 	@build/release/cuda/diffulex_gpu_rotated_test
+	@build/release/bench/diffulex_gpu_families_test
 	@build/release/bench/diffulex_gpu_invariant_test
 	@build/release/cuda/diffulex_gpu_device_test models/tiny-sdar
 	@DIFFULEX_TEST_DEVICE=cuda:0 build/release/tests/diffulex_api_tests --gtest_brief=1
