@@ -29,7 +29,6 @@ decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampl
     return std::isnan(value) ? of_family : value;
   };
   const Decoding& family = arch.decoding;
-  const double accept = options.number("accept_threshold");
   decide::MultiBlockParams p{};
   p.block_size = shape.block_size;
   p.buffer_blocks = shape.buffer_blocks;
@@ -38,7 +37,7 @@ decide::MultiBlockParams decision(const ArchSpec& arch, const SamplerRule& sampl
       fill_count(threshold("add_block_threshold", family.add_block_threshold), shape.block_size);
   p.semi_fill = fill_count(threshold("semi_complete_threshold", family.semi_complete_threshold),
                            shape.block_size);
-  p.accept_threshold = std::isnan(accept) ? family.accept_threshold : static_cast<float>(accept);
+  p.accept_threshold = static_cast<float>(threshold("accept_threshold", family.accept_threshold));
   // Tokens of a mask-filling sampler count as stable once their block is complete.
   if (threshold("token_stability_threshold", family.token_stability_threshold) > 0)
     p.add_block_fill = shape.block_size;
