@@ -76,6 +76,16 @@ TEST(Decision, FollowsTheOptions) {
   EXPECT_EQ(decision("semi_complete_threshold", "0.5").semi_fill, 4);
   // Reached with the last token of a block, not never.
   EXPECT_EQ(decision("token_stability_threshold", "0.2").add_block_fill, 8);
+  // What nobody asks for is the family's.
+  arch.decoding.add_block_threshold = 0.25;
+  arch.decoding.semi_complete_threshold = 0.5;
+  EXPECT_EQ(decision(nullptr, nullptr).add_block_fill, 2);
+  EXPECT_EQ(decision(nullptr, nullptr).semi_fill, 4);
+  EXPECT_EQ(decision("add_block_threshold", "0.1").add_block_fill, 1);
+  EXPECT_EQ(decision("semi_complete_threshold", "0.9").semi_fill, 8);
+  arch.decoding.token_stability_threshold = 0.5;
+  EXPECT_EQ(decision(nullptr, nullptr).add_block_fill, 8);
+  EXPECT_EQ(decision("token_stability_threshold", "0").add_block_fill, 2);
 }
 
 TEST(Decision, ThresholdsAreShares) {
