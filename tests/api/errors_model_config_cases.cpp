@@ -99,7 +99,7 @@ Outcomes unknown_architecture() {
   };
   return named({"LlamaForCausalLM"}, "llama") + named(json::array(), "") +
          named("SDARForCausalLM", nullptr) + named({1, 2}, 3) +
-         named({"LLaDAModelLM"}, "llada");  // known, not supported yet
+         named({"LLaDA2MoeModelLM"}, "llada");  // known, not supported yet
 }
 
 Outcomes unsupported_kinds() {

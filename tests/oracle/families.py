@@ -5,7 +5,7 @@ Writes tests/data/families/NAME.json: the small files of a checkpoint, its tenso
 numbers), and golden rows. Needs NumPy, which the tests do not.
 
   families.py            writes the goldens
-  families.py DIRECTORY  writes the checkpoints themselves as well, as float32 safetensors
+  families.py DIRECTORY  writes the checkpoints themselves as well, NAME-f32 and NAME-bf16
 """
 import json
 import pathlib
@@ -199,18 +199,30 @@ def generate(m, prompt, count):
     return tokens[len(prompt):], forwards, closest
 
 
-def write_checkpoint(m, directory):
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, content in small_files(m).items():
-        (directory / name).write_text(json.dumps(content, indent=1))
-    header, data = {}, b""
-    for name, shape, mean, dev in m.tensors:
-        x = numbers(m.seed, name, int(np.prod(shape)), mean, dev).tobytes()
-        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(x)]}
+def safetensors(m, tensors, bf16):
+    header, data = {"__metadata__": {"format": "pt"}}, b""
+    for name, shape, mean, dev in tensors:
+        x = numbers(m.seed, name, int(np.prod(shape)), mean, dev)
+        x = (to_bf16(x).view(np.uint32) >> 16).astype("<u2").tobytes() if bf16 else x.tobytes()
+        header[name] = {"dtype": "BF16" if bf16 else "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(x)]}
         data += x
     text_ = json.dumps(header).encode()
     text_ += b" " * (-len(text_) % 8)
-    (directory / "model.safetensors").write_bytes(struct.pack("<Q", len(text_)) + text_ + data)
+    return struct.pack("<Q", len(text_)) + text_ + data
+
+
+def write_checkpoint(m, directory, bf16):
+    directory.mkdir(parents=True, exist_ok=True)
+    for name, content in small_files(m).items():
+        (directory / name).write_text(json.dumps(content, indent=1))
+    if m.shards == 1:
+        return (directory / "model.safetensors").write_bytes(safetensors(m, m.tensors, bf16))
+    half, places = len(m.tensors) // 2, {}
+    for i, part in enumerate((m.tensors[:half], m.tensors[half:])):
+        name = f"model-0000{i + 1}-of-00002.safetensors"
+        (directory / name).write_bytes(safetensors(m, part, bf16))
+        places.update({t[0]: name for t in part})
+    (directory / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
 
 
 def small_files(m):
@@ -331,7 +343,8 @@ def main():
     for m in MODELS:
         (OUT / f"{m.name}.json").write_text(json.dumps(golden(m), separators=(",", ":")) + "\n")
         if len(sys.argv) > 1:
-            write_checkpoint(m, pathlib.Path(sys.argv[1]) / m.name)
+            for dtype in ("f32", "bf16"):
+                write_checkpoint(m, pathlib.Path(sys.argv[1]) / f"{m.name}-{dtype}", dtype == "bf16")
         print(m.name)
 
 

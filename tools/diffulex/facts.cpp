@@ -1,5 +1,6 @@
 #include "facts.h"
 
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 
@@ -37,6 +38,9 @@ Facts requirements_of(const char* strategy) {
     list.push_back({{"option", info.option}, {"value", info.value}, {"reason", info.reason}});
   return list;
 }
+
+// As it was written: 0.95, not what is left of it in a float.
+double decimal(float x) { return std::round(double{x} * 1e6) / 1e6; }
 
 }  // namespace
 
@@ -132,10 +136,10 @@ Facts engine_facts(const EngineOptions& options) {
           {"bos_token", info.bos_token},
           {"pad_token", info.pad_token},
           {"shifted", info.shifted != 0},
-          {"accept_threshold", info.accept_threshold},
-          {"add_block_threshold", info.add_block_threshold},
-          {"semi_complete_threshold", info.semi_complete_threshold},
-          {"token_stability_threshold", info.token_stability_threshold},
+          {"accept_threshold", decimal(info.accept_threshold)},
+          {"add_block_threshold", decimal(info.add_block_threshold)},
+          {"semi_complete_threshold", decimal(info.semi_complete_threshold)},
+          {"token_stability_threshold", decimal(info.token_stability_threshold)},
           {"block_size", info.block_size},
           {"buffer_blocks", info.buffer_blocks},
           {"page_size", info.page_size},
