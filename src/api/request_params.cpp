@@ -143,8 +143,8 @@ RequestSpec make_spec(const EngineConfig& config, std::span<const diffulex_token
   RequestSpec spec;
   spec.prompt.assign(prompt.begin(), prompt.end());
   const OptionValues options = request_options(config, p);
-  spec.blocks = config.strategy->decision(config.arch, sampler_for(config.arch),
-                                          config.shape, options);
+  spec.blocks =
+      config.strategy->decision(config.arch, sampler_for(config.arch), config.shape, options);
   add_stop_tokens(config, p, spec.blocks);
   spec.sampler.temperature = p.temperature;
   spec.sampler.top_p = p.top_p == 0 ? 1.0f : p.top_p;
