@@ -55,16 +55,20 @@ __device__ inline void put(const Target<T>& target, int i, float4 x) {
   if (target.page != nullptr) store4(target.page + i, x);
 }
 
-__device__ inline float4 product(float4 a, float4 b) {
-  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
-}
 __device__ inline float4 scaled(float4 x, float scale, float4 weight) {
   return {x.x * (scale * weight.x), x.y * (scale * weight.y), x.z * (scale * weight.z),
           x.w * (scale * weight.w)};
 }
-// a * c + b * s
+// a * c + b * s. Rounds the same wherever it is compiled, as does all that follows.
+__device__ inline float turned(float a, float c, float b, float s) {
+  return __fmaf_rn(a, c, __fmul_rn(b, s));
+}
 __device__ inline float4 turned(float4 a, float4 c, float4 b, float4 s) {
-  return add(product(a, c), product(b, s));
+  return {turned(a.x, c.x, b.x, s.x), turned(a.y, c.y, b.y, s.y), turned(a.z, c.z, b.z, s.z),
+          turned(a.w, c.w, b.w, s.w)};
+}
+__device__ inline float with_squares(float sum, float4 v) {
+  return __fmaf_rn(v.x, v.x, __fmaf_rn(v.y, v.y, __fmaf_rn(v.z, v.z, __fmaf_rn(v.w, v.w, sum))));
 }
 
 // How the lanes of a warp share heads: `lanes` of them take one head.
@@ -100,8 +104,8 @@ __device__ inline float head_scale(const RopeArgs& a, const HeadShare& share,
                                    const HeadPart<kQuads>& x) {
   float total = 0;
 #pragma unroll
-  for (int k = 0; k < kQuads; ++k) total += squares(x.low[k]) + squares(x.high[k]);
-  return rsqrtf(share.add_up(total) / static_cast<float>(a.kv.dim) + a.eps);
+  for (int k = 0; k < kQuads; ++k) total = with_squares(with_squares(total, x.low[k]), x.high[k]);
+  return rsqrtf(__fadd_rn(__fdiv_rn(share.add_up(total), static_cast<float>(a.kv.dim)), a.eps));
 }
 
 // Normalises, rotates and stores a head. weights, cos, sin: read where they are used.
