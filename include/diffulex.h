@@ -112,7 +112,9 @@ typedef int32_t diffulex_dtype;
 enum {
   DIFFULEX_DTYPE_AUTO = 0, /* the best the device multiplies natively: bf16 or f32 */
   DIFFULEX_DTYPE_F32 = 1,
-  DIFFULEX_DTYPE_BF16 = 3
+  DIFFULEX_DTYPE_BF16 = 3,
+  DIFFULEX_DTYPE_I8 = 4 /* weights on the CPU: quantised when they are loaded, activations as they
+                           come (W8A8); half the memory of bf16 */
 };
 
 /* Who steps an engine. */
@@ -290,7 +292,7 @@ typedef struct diffulex_engine_config {
   const diffulex_kv* engine_options; /* see diffulex_engine_option */
   size_t engine_option_count;
   diffulex_dtype weight_dtype; /* compute type of the weights */
-  diffulex_dtype kv_dtype;     /* of the KV cache; AUTO = as the weights */
+  diffulex_dtype kv_dtype;     /* of the KV cache; AUTO = as the weights, beside I8 as AUTO's */
   diffulex_run_mode run_mode;
   uint32_t block_size;    /* tokens of a diffusion block; 0 = the checkpoint's, or the family's */
   uint32_t buffer_blocks; /* blocks in flight per request, 1..32; 0 = the family's default */

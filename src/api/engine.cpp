@@ -19,6 +19,7 @@ diffulex::Engine& engine_of(const diffulex_engine* engine) {
 }
 
 diffulex_dtype dtype_of(diffulex::DType dtype) {
+  if (dtype == diffulex::DType::kI8) return DIFFULEX_DTYPE_I8;
   return dtype == diffulex::DType::kF32 ? DIFFULEX_DTYPE_F32 : DIFFULEX_DTYPE_BF16;
 }
 

@@ -86,6 +86,13 @@ DType best_weight_dtype(const Device& device) {
   return is_cuda(device) ? DType::kBF16 : cpu::best_weight_dtype();
 }
 
+void check_int8_weights(const Device& device) {
+  if (is_cuda(device))
+    throw Error(DIFFULEX_E_UNSUPPORTED,
+                "weight_dtype I8 is for the CPU; the engine is on '" + device.selector + "'")
+        .with("option", "weight_dtype");
+}
+
 uint64_t available_bytes(const Device& device) {
 #if defined(DIFFULEX_WITH_CUDA)
   if (is_cuda(device)) return cuda::free_memory(device.index);

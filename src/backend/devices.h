@@ -35,6 +35,8 @@ bool is_cuda(const Device& device);
 
 // What the backend of a device says.
 DType best_weight_dtype(const Device& device);
+// Throws Error(DIFFULEX_E_UNSUPPORTED) where weights cannot be int8.
+void check_int8_weights(const Device& device);
 uint64_t available_bytes(const Device& device);  // for a new allocation, now
 MemoryPlan plan_memory(const Device& device, const ArchSpec& arch, const BackendConfig& config);
 MakeBackend backend_of(const Device& device);

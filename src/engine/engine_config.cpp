@@ -207,16 +207,19 @@ DType weight_dtype(diffulex_dtype asked, const Device& device) {
       return DType::kF32;
     case DIFFULEX_DTYPE_BF16:
       return DType::kBF16;
+    case DIFFULEX_DTYPE_I8:
+      check_int8_weights(device);
+      return DType::kI8;
     default:
       invalid("weight_dtype",
-              "weight_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16");
+              "weight_dtype " + std::to_string(asked) + " is none of AUTO, F32, BF16, I8");
   }
 }
 
-DType kv_dtype(diffulex_dtype asked, DType weights) {
+DType kv_dtype(diffulex_dtype asked, DType weights, const Device& device) {
   switch (asked) {
-    case DIFFULEX_DTYPE_AUTO:
-      return weights;
+    case DIFFULEX_DTYPE_AUTO:  // a cache is not quantised
+      return weights == DType::kI8 ? best_weight_dtype(device) : weights;
     case DIFFULEX_DTYPE_F32:
       return DType::kF32;
     case DIFFULEX_DTYPE_BF16:
@@ -293,7 +296,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   std::vector<std::string> notes = apply_requirements(strategy, options);
   EngineShape shape;
   const DType weights = weight_dtype(config.weight_dtype, device);
-  const DType kv = kv_dtype(config.kv_dtype, weights);
+  const DType kv = kv_dtype(config.kv_dtype, weights, device);
   const uint64_t available = available_bytes(device);
   resolve_blocks(options, arch, shape);
   resolve_batch(options, shape);

@@ -98,7 +98,7 @@ TEST(CpuBackend, EqualsTheOracle) {
 }
 
 TEST(CpuBackend, BitIdenticalForAllThreadCountsAndPageSizes) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     if (dtype == DType::kBF16 && cpu::best_weight_dtype() != dtype) continue;
     const ArchSpec arch = archs()[1];
     const auto model = random_model(arch, 8);

@@ -99,5 +99,7 @@ TEST_F(CpuGolden, Bf16) {
   check(DType::kBF16, 0.4);
 }
 
+TEST_F(CpuGolden, I8) { check(DType::kI8, 1.0); }
+
 }  // namespace
 }  // namespace diffulex

@@ -186,7 +186,8 @@ inline BackendConfig small_config(DType dtype = DType::kF32, int threads = 1, in
   c.max_pages_per_request = (256 + page_size - 1) / page_size;
   c.kv_pages = 4 * c.max_pages_per_request;
   c.window_stride = 32;
-  c.weight_dtype = c.kv_dtype = dtype;
+  c.weight_dtype = dtype;
+  c.kv_dtype = dtype == DType::kI8 ? cpu::best_weight_dtype() : dtype;
   c.threads = threads;
   return c;
 }

@@ -120,7 +120,7 @@ Facts plan_facts(const EngineOptions& options) {
 }
 
 Facts engine_facts(const EngineOptions& options) {
-  constexpr const char* kDtypes[] = {"auto", "f32", "?", "bf16"};
+  constexpr const char* kDtypes[] = {"auto", "f32", "?", "bf16", "i8", "?", "?", "?"};
   const Session session(options);
   const diffulex_engine_info info = session.engine_info();
   return {{"architecture", info.architecture},
@@ -128,8 +128,8 @@ Facts engine_facts(const EngineOptions& options) {
           {"strategy", info.strategy},
           {"device", info.device},
           {"kernels", info.kernels},
-          {"weight_dtype", kDtypes[info.weight_dtype & 3]},
-          {"kv_dtype", kDtypes[info.kv_dtype & 3]},
+          {"weight_dtype", kDtypes[info.weight_dtype & 7]},
+          {"kv_dtype", kDtypes[info.kv_dtype & 7]},
           {"vocab_size", info.vocab_size},
           {"eos_token", info.eos_token},
           {"mask_token", info.mask_token},

@@ -51,6 +51,7 @@ std::string is_bias(const std::string& text) {  // says what is wrong with it, "
 
 diffulex_dtype dtype_of(const std::string& name) {
   if (name == "f32") return DIFFULEX_DTYPE_F32;
+  if (name == "i8") return DIFFULEX_DTYPE_I8;
   return name == "bf16" ? DIFFULEX_DTYPE_BF16 : DIFFULEX_DTYPE_AUTO;
 }
 
@@ -62,7 +63,7 @@ void EngineOptions::add_to(CLI::App& app, bool model_required) {
   app.add_option("--device", device, "cpu (default), cuda, cuda:1, ...; see 'inspect'");
   app.add_option("--strategy", strategy, "decoding strategy (default: the model family's)");
   app.add_option("--dtype", dtype, "compute type of the weights")
-      ->check(CLI::IsMember({"auto", "f32", "bf16"}));
+      ->check(CLI::IsMember({"auto", "f32", "bf16", "i8"}));
   app.add_option("--block-size", block_size,
                  "tokens of a diffusion block (default: the checkpoint's)");
   app.add_option("--buffer-blocks", buffer_blocks,

@@ -13,8 +13,10 @@ namespace {
 
 void check(const ArchSpec& arch, const BackendConfig& config) {
   const auto unsupported = [](const char* what) { throw Error(DIFFULEX_E_UNSUPPORTED, what); };
-  if (config.weight_dtype == DType::kF16 || config.kv_dtype == DType::kF16)
-    unsupported("the CPU backend computes with f32 or bf16");
+  if (config.weight_dtype == DType::kF16)
+    unsupported("the CPU backend computes with f32, bf16 or int8");
+  if (config.kv_dtype == DType::kF16 || config.kv_dtype == DType::kI8)
+    unsupported("the CPU backend's cache holds f32 or bf16");
   if (config.weight_dtype == DType::kBF16 && !has_avx512_bf16())
     unsupported("this processor does not multiply bf16");
   check_heads(arch);
@@ -70,10 +72,8 @@ MemoryPlan CpuBackend::memory() const {
 }
 
 std::string CpuBackend::kernels() const {
-  const dnnl_version_t* const v = dnnl_version();
-  return std::string("cpu ") + kernel_target() + " oneDNN " + std::to_string(v->major) + "." +
-         std::to_string(v->minor) + "." + std::to_string(v->patch) + " " +
-         std::string(name_of(config_.weight_dtype)) + ", attention " + forward_->attention_name();
+  return std::string("cpu ") + kernel_target() + " " + matmul_.name() + ", attention " +
+         forward_->attention_name();
 }
 
 StepResult CpuBackend::execute_tapped(const wire::StepPlan& plan, float* logits) {

@@ -24,33 +24,35 @@ size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  //
 
 // Sizes of the step buffers in bytes.
 struct Sizes {
-  size_t residual, normed, queries, attended, activated, flight, product, members, carried;
+  size_t residual, normed, queries, attended, activated, quantised = 0, flight, product, members,
+      carried;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const int64_t capacity = round_up(config.max_tokens, kRowBucket),
-                  element = static_cast<int64_t>(size_of(config.weight_dtype));
+                  element = static_cast<int64_t>(size_of(activation_dtype(config.weight_dtype)));
     const int64_t q = max_over(arch, [&](const LayerSpec& l) { return arch.heads * l.head_dim; });
     const int64_t kv = max_over(arch, [&](const LayerSpec& l) { return l.kv_heads * l.head_dim; });
     const int64_t mlp = max_over(arch, [&](const LayerSpec& l) { return l.mlp_size; });
     residual = static_cast<size_t>(capacity * arch.hidden_size) * sizeof(float);
-    normed = static_cast<size_t>((capacity + kRowBucket) * arch.hidden_size *
-                                 element);  // see Head's exact rows
+    const size_t input = input_row_bytes(config.weight_dtype, arch.hidden_size);
+    normed = static_cast<size_t>(capacity + kRowBucket) * input;  // see Head's exact rows
     queries = static_cast<size_t>(capacity * q) * sizeof(float);
     attended = static_cast<size_t>(capacity * q * element);
     activated = static_cast<size_t>(capacity * mlp * element);
+    if (config.weight_dtype == DType::kI8)
+      quantised = static_cast<size_t>(capacity) * int8_row_bytes(std::max(q, mlp));
     const int64_t widest =
         std::max(2 * std::min(kTile, mlp),
                  max_over(arch, [](const LayerSpec& l) { return qkv_tile(l.head_dim); }));
-    product = static_cast<size_t>(kRowChunk * widest) * sizeof(float);
+    product = static_cast<size_t>(std::max<int64_t>(kRowChunk * widest, arch.hidden_size)) *
+              sizeof(float);
     members = static_cast<size_t>(config.threads);
     flight = static_cast<size_t>(capacity * kv) * size_of(config.kv_dtype);
-    carried = config.carry_rows
-                  ? static_cast<size_t>(config.max_requests * arch.hidden_size * element)
-                  : 0;
+    carried = config.carry_rows ? static_cast<size_t>(config.max_requests) * input : 0;
   }
   uint64_t sum() const {
-    return residual + normed + queries + attended + activated + 2 * flight + members * product +
-           carried;
+    return residual + normed + queries + attended + activated + quantised + 2 * flight +
+           members * product + carried;
   }
 };
 
@@ -97,6 +99,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
                                {&queries_, sizes.queries},
                                {&attended_, sizes.attended},
                                {&activated_, sizes.activated},
+                               {&quantised_, sizes.quantised},
                                {&carried_, sizes.carried},
                                {&flight_keys_, sizes.flight},
                                {&flight_values_, sizes.flight}}) {
@@ -167,14 +170,14 @@ void Forward::make_layers() {
 }
 
 RowOut Forward::row_out(const Buffer& buffer, int64_t element) const {
-  if (config_.weight_dtype == DType::kBF16) return {nullptr, buffer.as<uint16_t>() + element};
+  if (activation_dtype(config_.weight_dtype) == DType::kBF16) return {nullptr, buffer.as<uint16_t>() + element};
   return {buffer.as<float>() + element, nullptr};
 }
 
 uint64_t Forward::workspace_bytes() const {
   uint64_t sum = head_.bytes() + matmul_.scratch_bytes();
-  for (const Buffer* b : {&residual_, &normed_, &queries_, &attended_, &activated_, &carried_,
-                          &flight_keys_, &flight_values_})
+  for (const Buffer* b : {&residual_, &normed_, &queries_, &attended_, &activated_, &quantised_,
+                          &carried_, &flight_keys_, &flight_values_})
     sum += b->bytes();
   for (const Buffer& b : products_) sum += b.bytes();
   for (const Angles& a : angles_) sum += a.table.bytes();

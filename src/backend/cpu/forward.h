@@ -11,6 +11,11 @@
 
 namespace diffulex::cpu {
 
+// What activations are kept in between products.
+constexpr DType activation_dtype(DType weights) {
+  return weights == DType::kI8 ? DType::kBF16 : weights;
+}
+
 // Owns the KV pages and every buffer of a step, sized once. Thread class: one owner; run() uses the
 // whole team.
 class Forward {
@@ -38,7 +43,8 @@ class Forward {
   };
   void make_angles();
   void make_layers();
-  RowOut row_out(const Buffer& buffer, int64_t element) const;  // in the matmul's type
+  RowOut row_out(const Buffer& buffer, int64_t element) const;  // in activation_dtype()
+  size_t input_bytes(int64_t cols) const { return input_row_bytes(config_.weight_dtype, cols); }
 
   const ArchSpec arch_;
   const BackendConfig config_;
@@ -54,12 +60,13 @@ class Forward {
   Buffer kv_;                           // pages of all layers
   Buffer flight_keys_, flight_values_;  // of one layer
   Buffer residual_;                     // f32, tiled
-  Buffer normed_;                       // [capacity, hidden]
+  Buffer normed_;                       // [capacity, hidden], rows of input_row_bytes()
   Buffer queries_;                      // [capacity, heads * dim] in AttentionKernels::query_dtype
-  Buffer attended_;                     // [capacity, heads * dim]
-  Buffer activated_;                    // [capacity, mlp]
-  Buffer carried_;                      // [max_requests, hidden], see RequestRow::carry_row
-  std::vector<Buffer> products_;        // per member: [kRowChunk, widest tile] f32
+  Buffer attended_;                     // [capacity, heads * dim] in activation_dtype()
+  Buffer activated_;                    // [capacity, mlp] likewise
+  Buffer quantised_;  // [capacity, the wider of both], rows of input_row_bytes(); int8 only
+  Buffer carried_;    // [max_requests, hidden] as normed_, see RequestRow::carry_row
+  std::vector<Buffer> products_;  // per member: [kRowChunk, widest tile] f32, a row's norm at least
   std::vector<AttentionScratch> scratch_;  // one per member
   Head head_;
 

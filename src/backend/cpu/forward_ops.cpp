@@ -30,10 +30,31 @@ void ForwardOps::embed() {
 
 void ForwardOps::norm(const float* bias, const float* weight) {
   const TiledRows h = residual();
+  for_rows(rows(), [&](int64_t row) { norm_row_to(h, row, bias, weight, f_.normed_, row); });
+}
+
+// Into row `index` of out, as products read it.
+void ForwardOps::norm_row_to(const TiledRows& h, int64_t row, const float* bias,
+                             const float* weight, const Buffer& out, int64_t index) {
+  const int64_t hidden = f_.arch_.hidden_size;
+  if (f_.config_.weight_dtype != DType::kI8) {
+    norm_row(h, row, bias, weight, f_.arch_.norm_eps, f_.row_out(out, index * hidden));
+    return;
+  }
+  float* const exact = f_.products_[static_cast<size_t>(member_)].as<float>();
+  norm_row(h, row, bias, weight, f_.arch_.norm_eps, {exact, nullptr});
+  quantise_row(exact, hidden, out.as() + static_cast<size_t>(index) * f_.input_bytes(hidden));
+}
+
+// The activations [rows, cols] as products read them: themselves, or quantised row by row, which
+// takes whole rows and so waits until all members have written theirs.
+const Buffer& ForwardOps::input(const Buffer& activations, int64_t cols) {
+  if (f_.config_.weight_dtype != DType::kI8) return activations;
   for_rows(rows(), [&](int64_t row) {
-    norm_row(h, row, bias, weight, f_.arch_.norm_eps,
-             f_.row_out(f_.normed_, row * f_.arch_.hidden_size));
+    quantise_row(f_.row_out(activations, row * cols).bf16, cols,
+                 f_.quantised_.as() + static_cast<size_t>(row) * f_.input_bytes(cols));
   });
+  return f_.quantised_;
 }
 
 void ForwardOps::input_norm(int layer) {
@@ -51,7 +72,7 @@ void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y
                          const float* bias) {
   const TiledRows out = tiled(y, w);
   const int64_t chunks = ceil_div(rows(), kRowChunk);
-  const size_t row_bytes = static_cast<size_t>(w.cols()) * size_of(f_.config_.weight_dtype);
+  const size_t row_bytes = f_.input_bytes(w.cols());
   for (int64_t i; (i = f_.team_.claim()) < w.tiles() * chunks;) {
     const int64_t t = i / chunks, first = i % chunks * kRowChunk;
     f_.matmul_.run(member_, w, t, chunk_rows(rows(), first), accumulate,
@@ -68,7 +89,7 @@ void ForwardOps::project(const PackedMatrix& w, const Buffer& x, const Buffer& y
 template <class Use>
 void ForwardOps::for_tiles(const PackedMatrix& w, const Buffer& x, Use&& use) {
   const int64_t chunks = ceil_div(rows(), kRowChunk);
-  const size_t row_bytes = static_cast<size_t>(w.cols()) * size_of(f_.config_.weight_dtype);
+  const size_t row_bytes = f_.input_bytes(w.cols());
   float* const y = f_.products_[static_cast<size_t>(member_)].as<float>();
   for (int64_t i; (i = f_.team_.claim()) < w.tiles() * chunks;) {
     const int64_t t = i / chunks, first = i % chunks * kRowChunk;
@@ -95,12 +116,14 @@ void ForwardOps::qkv(int layer) {
 void ForwardOps::rope_and_store(int) {}
 
 void ForwardOps::attention_output(int layer) {
-  project(f_.model_.layers()[static_cast<size_t>(layer)].output, f_.attended_, f_.residual_, true);
+  const PackedMatrix& w = f_.model_.layers()[static_cast<size_t>(layer)].output;
+  project(w, input(f_.attended_, w.cols()), f_.residual_, true);
 }
 
 void ForwardOps::down(int layer) {
   const PackedLayer& weights = f_.model_.layers()[static_cast<size_t>(layer)];
-  project(weights.down, f_.activated_, f_.residual_, true, weights.down_bias);
+  const PackedMatrix& w = weights.down;
+  project(w, input(f_.activated_, w.cols()), f_.residual_, true, weights.down_bias);
 }
 
 // Head `head` of one row, counted over queries, keys and values, as the product left it.
@@ -169,12 +192,11 @@ void ForwardOps::gate_up(int layer) {
 
 void ForwardOps::head_norm() {
   const TiledRows h = residual();
-  const int64_t hidden = f_.arch_.hidden_size, heads = static_cast<int64_t>(step_.head.size()),
+  const int64_t heads = static_cast<int64_t>(step_.head.size()),
                 count = heads + static_cast<int64_t>(step_.carried.size());
-  const auto element = static_cast<int64_t>(size_of(f_.config_.weight_dtype));
+  const size_t bytes = f_.input_bytes(f_.arch_.hidden_size);
   const auto norm_to = [&](int64_t row, const Buffer& out, int64_t index) {
-    norm_row(h, row, nullptr, f_.model_.final_norm(), f_.arch_.norm_eps,
-             f_.row_out(out, index * hidden));
+    norm_row_to(h, row, nullptr, f_.model_.final_norm(), out, index);
   };
   for_rows(count, [&](int64_t i) {
     if (i >= heads) {
@@ -183,16 +205,14 @@ void ForwardOps::head_norm() {
     } else if (const int32_t from = step_.head_source[static_cast<size_t>(i)]; from >= 0) {
       norm_to(from, f_.normed_, i);
     } else {
-      std::memcpy(f_.normed_.as() + i * hidden * element,
-                  f_.carried_.as() + int64_t{~from} * hidden * element,
-                  static_cast<size_t>(hidden * element));
+      std::memcpy(f_.normed_.as() + static_cast<size_t>(i) * bytes,
+                  f_.carried_.as() + static_cast<size_t>(~from) * bytes, bytes);
     }
   });
 }
 
 void ForwardOps::select() {
-  f_.head_.run(member_, f_.team_, f_.matmul_, f_.normed_.as(),
-               static_cast<size_t>(f_.arch_.hidden_size) * size_of(f_.config_.weight_dtype),
+  f_.head_.run(member_, f_.team_, f_.matmul_, f_.normed_.as(), f_.input_bytes(f_.arch_.hidden_size),
                f_.picks_, f_.logits_);
 }
 

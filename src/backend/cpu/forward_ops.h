@@ -30,6 +30,9 @@ class ForwardOps {
   TiledRows tiled(const Buffer& buffer, const PackedMatrix& w) const;
   TiledRows residual() const;
   void norm(const float* bias, const float* weight);
+  void norm_row_to(const TiledRows& h, int64_t row, const float* bias, const float* weight,
+                   const Buffer& out, int64_t index);
+  const Buffer& input(const Buffer& activations, int64_t cols);
   // bias: added too, or null.
   void project(const PackedMatrix& w, const Buffer& x, const Buffer& y, bool accumulate,
                const float* bias = nullptr);

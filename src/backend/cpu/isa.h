@@ -13,4 +13,14 @@ inline bool has_avx512_bf16() {
 #endif
 }
 
+// AVX512_VNNI, likewise.
+inline bool has_avx512_vnni() {
+#if defined(__x86_64__) && defined(__GNUC__)
+  return __builtin_cpu_supports("avx512vnni") != 0 && __builtin_cpu_supports("avx512vl") != 0 &&
+         __builtin_cpu_supports("avx512bw") != 0 && __builtin_cpu_supports("avx512dq") != 0;
+#else
+  return false;
+#endif
+}
+
 }  // namespace diffulex::cpu

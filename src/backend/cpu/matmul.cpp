@@ -20,7 +20,15 @@ uint64_t Matmul::scratch_bytes() const {
   return sum;
 }
 
+std::string Matmul::name() const {
+  if (dtype_ == DType::kI8) return std::string("int8 ") + int8_.name;
+  const dnnl_version_t* const v = dnnl_version();
+  return "oneDNN " + std::to_string(v->major) + "." + std::to_string(v->minor) + "." +
+         std::to_string(v->patch) + " " + std::string(name_of(dtype_));
+}
+
 void Matmul::prepare(const PackedMatrix& w, int64_t rows, bool accumulate) {
+  if (dtype_ == DType::kI8) return;
   const int64_t rest = round_up(rows % kRowChunk, kRowBucket);
   for (const int64_t chunk : {rows >= kRowChunk ? kRowChunk : 0, rest}) {
     if (chunk == 0) continue;
@@ -67,6 +75,10 @@ void Matmul::prepare_tile(const PackedMatrix& w, bool last, int64_t rows, bool a
 
 void Matmul::run(int member, const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate,
                  const void* x, float* y) {
+  if (dtype_ == DType::kI8) {
+    run_int8(w, t, rows, accumulate, x, y);
+    return;
+  }
   const auto found = kernels_.find(Key{rows, w.width(t), w.cols(), accumulate});
   if (found == kernels_.end()) {
     failed_.store(true, std::memory_order_relaxed);
@@ -84,6 +96,23 @@ void Matmul::run(int member, const PackedMatrix& w, int64_t t, int64_t rows, boo
     status = dnnl_primitive_execute(kernel.primitive.get(),
                                     streams_[static_cast<size_t>(member)].get(), 4, args);
   if (status != dnnl_success) failed_.store(true, std::memory_order_relaxed);
+}
+
+void Matmul::run_int8(const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate,
+                      const void* x, float* y) const {
+  Int8Product p;
+  p.x = static_cast<const std::byte*>(x);
+  p.x_stride = int8_row_bytes(w.cols());
+  p.rows = rows;
+  p.weights = w.panels(t);
+  p.scales = w.scales(t);
+  p.depth = int8_depth(w.cols());
+  p.width = w.width(t);
+  const auto members = static_cast<int64_t>(streams_.size());  // take the tiles in turn
+  if (t + members < w.tiles()) p.next = w.panels(t + members);
+  p.accumulate = accumulate;
+  p.y = y;
+  int8_.multiply(p);
 }
 
 }  // namespace diffulex::cpu

@@ -1,13 +1,16 @@
-// oneDNN matrix products of activation rows with one tile of a PackedMatrix, one thread each.
+// Matrix products of activation rows with one tile of a PackedMatrix, one thread each: oneDNN's, or
+// int8 kernels of our own.
 #pragma once
 
 #include <atomic>
 #include <dnnl.hpp>
 #include <map>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <vector>
 
+#include "backend/cpu/int8_kernels.h"
 #include "backend/cpu/packed_matrix.h"
 
 namespace diffulex::cpu {
@@ -23,6 +26,12 @@ inline int64_t chunk_rows(int64_t rows,
   return std::min(kRowChunk, round_up(rows - first, kRowBucket));
 }
 
+// Bytes of a row of `cols` activations that is multiplied with weights of this type: dense elements
+// of that type, or what begins with an Int8RowHead.
+constexpr size_t input_row_bytes(DType weights, int64_t cols) {
+  return weights == DType::kI8 ? int8_row_bytes(cols) : static_cast<size_t>(cols) * size_of(weights);
+}
+
 // Thread class: prepare() by the owner while no member runs; run() by any member, each with its own
 // number.
 class Matmul {
@@ -30,12 +39,14 @@ class Matmul {
   Matmul(DType dtype, int members);
 
   const dnnl::engine& engine() const { return engine_; }
+  std::string name() const;  // e.g. "oneDNN 2.6.3 bf16"
 
   // Makes what run() needs for products of `rows` rows with w. Cheap when it exists.
   void prepare(const PackedMatrix& w, int64_t rows, bool accumulate);
 
   // y [rounded rows, width(t)] dense f32 = (accumulate ? y : 0) + x [rounded rows, cols] *
-  // transpose(tile t). rows: the chunk's, rounded. prepare() must have covered it.
+  // transpose(tile t). rows: the chunk's, rounded. x: rows of input_row_bytes(). prepare() must have
+  // covered it.
   void run(int member, const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate,
            const void* x, float* y);
 
@@ -53,8 +64,11 @@ class Matmul {
     std::vector<Member> members;
   };
   void prepare_tile(const PackedMatrix& w, bool last, int64_t rows, bool accumulate);
+  void run_int8(const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate, const void* x,
+                float* y) const;
 
   DType dtype_;
+  const Int8Kernels& int8_ = best_int8();
   dnnl::engine engine_;
   std::vector<dnnl::stream> streams_;  // one per member
   std::vector<Buffer> scratch_;        // one per member, as large as the hungriest kernel's

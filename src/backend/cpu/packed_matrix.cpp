@@ -1,8 +1,12 @@
 #include "backend/cpu/packed_matrix.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <string>
 
+#include "backend/cpu/int8_kernels.h"
+#include "backend/cpu/kernels.h"
 #include "base/error.h"
 
 namespace diffulex::cpu {
@@ -53,8 +57,17 @@ float to_float(const std::byte* data, DType dtype, int64_t index) {
   return dtype == DType::kBF16 ? from_bf16(h) : half_to_float(h);
 }
 
+void to_floats(const std::byte* data, DType dtype, int64_t first, int64_t count, float* out) {
+  if (dtype == DType::kBF16) {
+    widen_row(reinterpret_cast<const uint16_t*>(data) + first, count, out);
+    return;
+  }
+  for (int64_t i = 0; i < count; ++i) out[i] = to_float(data, dtype, first + i);
+}
+
 uint64_t packed_bytes(DType dtype, int64_t rows, int64_t cols) {
-  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols) * size_of(dtype);
+  return static_cast<uint64_t>(rows) * static_cast<uint64_t>(cols) * size_of(dtype) +
+         (dtype == DType::kI8 ? static_cast<uint64_t>(rows) * sizeof(float) : 0);
 }
 
 PackedMatrix::Layout PackedMatrix::make_layout(const dnnl::engine& engine, DType dtype,
@@ -93,7 +106,11 @@ PackedMatrix::Layout PackedMatrix::make_layout(const dnnl::engine& engine, DType
 PackedMatrix::PackedMatrix(const dnnl::engine& engine, DType dtype, int64_t rows, int64_t cols,
                            int64_t tile)
     : dtype_(dtype), rows_(rows), cols_(cols), tile_(std::min(tile, rows)) {
-  const int64_t count = ceil_div(rows_, tile_);
+  if (dtype_ == DType::kI8) {
+    make_panels();
+    return;
+  }
+  const int64_t count = tiles();
   layout_[0] = make_layout(engine, dtype, tile_, cols);
   layout_[1] = make_layout(engine, dtype, rows_ - (count - 1) * tile_, cols);
   tile_bytes_ = static_cast<size_t>(round_up(static_cast<int64_t>(layout_[0].desc.get_size()), 64));
@@ -103,35 +120,93 @@ PackedMatrix::PackedMatrix(const dnnl::engine& engine, DType dtype, int64_t rows
                          data_.as() + tile_bytes_ * static_cast<size_t>(t));
 }
 
+void PackedMatrix::make_panels() {
+  if (cols_ > kInt8MaxDepth)
+    throw Error(DIFFULEX_E_UNSUPPORTED, "a matrix of " + std::to_string(cols_) +
+                                            " columns is too deep for int8 sums in 32 bits");
+  tile_scales_ = round_up(tile_, kInt8Panel);
+  tile_bytes_ = static_cast<size_t>(tile_scales_ * int8_depth(cols_));
+  const int64_t last = round_up(width(tiles() - 1), kInt8Panel);
+  const auto whole = static_cast<size_t>(tiles() - 1);
+  data_ = Buffer(tile_bytes_ * whole + static_cast<size_t>(last * int8_depth(cols_)));
+  scales_ = Buffer((static_cast<size_t>(tile_scales_) * whole + static_cast<size_t>(last)) *
+                   sizeof(float));
+  scales_.zero();
+}
+
 void PackedMatrix::pack_tile(int64_t t, std::span<const WeightRows> sources) {
-  const Layout& layout = layout_[is_last(t)];
   std::byte* const out = data_.as() + tile_bytes_ * static_cast<size_t>(t);
-  std::memset(out, 0, layout.desc.get_size());  // the layout's padding must be zero
-  int64_t first = 0;                            // row of the matrix that the source begins at
+  if (dtype_ == DType::kI8)  // the padding is zero
+    std::memset(out, kInt8Shift,
+                static_cast<size_t>(round_up(width(t), kInt8Panel) * int8_depth(cols_)));
+  else
+    std::memset(out, 0, desc(is_last(t)).get_size());
+  int64_t first = 0;  // row of the matrix that the source begins at
   for (const WeightRows& source : sources) {
     const int64_t begin = std::max(first, t * tile_),
                   end = std::min(first + source.count, t * tile_ + width(t));
-    for (int64_t n = begin; n < end; ++n) {
-      const WeightView& view = *source.view;
-      const int64_t from = (source.begin + n - first) * cols_;
-      const uint32_t to = layout.by_n[static_cast<size_t>(n - t * tile_)];
-      if (dtype_ == DType::kF32) {
-        float* const y = reinterpret_cast<float*>(out) + to;
-        for (int64_t k = 0; k < cols_; ++k)
-          y[layout.by_k[static_cast<size_t>(k)]] = to_float(view.data, view.dtype, from + k);
-      } else if (view.dtype == DType::kBF16) {
-        uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
-        const std::byte* const x = view.data + from * 2;
-        for (int64_t k = 0; k < cols_; ++k)
-          std::memcpy(y + layout.by_k[static_cast<size_t>(k)], x + k * 2, 2);
-      } else {
-        uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
-        for (int64_t k = 0; k < cols_; ++k)
-          y[layout.by_k[static_cast<size_t>(k)]] =
-              to_bf16(to_float(view.data, view.dtype, from + k));
-      }
-    }
+    for (int64_t n = begin; n < end; ++n) pack_row(source, n - first, t, n - t * tile_);
     first += source.count;
+  }
+}
+
+// Row `row` of the source becomes output feature n of tile t.
+void PackedMatrix::pack_row(const WeightRows& source, int64_t row, int64_t t, int64_t n) {
+  const WeightView& view = *source.view;
+  const int64_t from = (source.begin + row) * cols_;
+  if (dtype_ == DType::kI8) {
+    quantise_row(view, from, t, n);
+    return;
+  }
+  std::byte* const out = data_.as() + tile_bytes_ * static_cast<size_t>(t);
+  const Layout& layout = layout_[is_last(t)];
+  const uint32_t to = layout.by_n[static_cast<size_t>(n)];
+  if (dtype_ == DType::kF32) {
+    float* const y = reinterpret_cast<float*>(out) + to;
+    for (int64_t k = 0; k < cols_; ++k)
+      y[layout.by_k[static_cast<size_t>(k)]] = to_float(view.data, view.dtype, from + k);
+  } else if (view.dtype == DType::kBF16) {
+    uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
+    const std::byte* const x = view.data + from * 2;
+    for (int64_t k = 0; k < cols_; ++k)
+      std::memcpy(y + layout.by_k[static_cast<size_t>(k)], x + k * 2, 2);
+  } else {
+    uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
+    for (int64_t k = 0; k < cols_; ++k)
+      y[layout.by_k[static_cast<size_t>(k)]] = to_bf16(to_float(view.data, view.dtype, from + k));
+  }
+}
+
+// In pieces that stay on the stack: first for the largest magnitude, then for the elements.
+void PackedMatrix::quantise_row(const WeightView& view, int64_t from, int64_t t, int64_t n) {
+  constexpr int64_t kPiece = 512;  // a multiple of 4
+  float x[kPiece];
+  int8_t q[kPiece];
+  float most = 0;
+  for (int64_t k = 0; k < cols_; k += kPiece) {
+    const int64_t count = std::min(kPiece, cols_ - k);
+    to_floats(view.data, view.dtype, from + k, count, x);
+    const float magnitude = max_magnitude(x, count);
+    if (!(magnitude <= most)) most = magnitude;
+    if (!std::isfinite(most)) break;
+  }
+  const Int8Scale s = int8_scale(most);
+  scales_.as<float>()[t * tile_scales_ + n] = s.scale;
+  if (s.inverse == 0) return;  // zeros are there already
+
+  uint8_t* const panel = data_.as<uint8_t>() + tile_bytes_ * static_cast<size_t>(t) +
+                         n / kInt8Panel * kInt8Panel * int8_depth(cols_) + n % kInt8Panel * 4;
+  for (int64_t k = 0; k < cols_; k += kPiece) {
+    const int64_t count = std::min(kPiece, cols_ - k);
+    to_floats(view.data, view.dtype, from + k, count, x);
+    quantise(x, count, s.inverse, q);
+    std::fill(q + count, q + round_up(count, 4), int8_t{0});
+    for (int64_t i = 0; i < count; i += 4) {
+      uint32_t four;
+      std::memcpy(&four, q + i, sizeof four);
+      four ^= 0x80808080u;  // q + kInt8Shift
+      std::memcpy(panel + (k + i) * kInt8Panel, &four, sizeof four);
+    }
   }
 }
 

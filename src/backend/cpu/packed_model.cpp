@@ -59,7 +59,9 @@ uint64_t checkpoint_bytes(const ModelWeights& weights, bool tied) {
 
 uint64_t PackedModel::planned_bytes(const ArchSpec& arch, DType dtype) {
   const int64_t hidden = arch.hidden_size;
-  uint64_t sum = packed_bytes(dtype, arch.vocab_size, hidden) * (arch.tied_embeddings ? 1 : 2);
+  uint64_t sum = packed_bytes(dtype, arch.vocab_size, hidden);
+  if (has_embedding(arch.tied_embeddings, dtype))
+    sum += packed_bytes(embedding_dtype(dtype), arch.vocab_size, hidden);
   for (const LayerSpec& layer : arch.layers) {
     const int64_t q = int64_t{arch.heads} * layer.head_dim,
                   kv = int64_t{layer.kv_heads} * layer.head_dim;
@@ -157,23 +159,24 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
   pack(head_, Head::kTile, {whole(weights.head)});
   reporter.done(weights.head);
 
-  if (!tied) {
-    const WeightView& view = weights.embedding;
-    check_shape(view, arch.vocab_size, hidden);
-    const int64_t elements = view.rows * hidden;
-    embedding_ = Buffer(packed_bytes(dtype, view.rows, hidden));
-    if (view.dtype == dtype) {
-      std::memcpy(embedding_.as(), view.data, embedding_.bytes());
-    } else {
-      for (int64_t i = 0; i < elements; ++i) {
-        const float x = to_float(view.data, view.dtype, i);
-        if (dtype == DType::kBF16)
-          embedding_.as<uint16_t>()[i] = to_bf16(x);
-        else
-          embedding_.as<float>()[i] = x;
-      }
-    }
-    reporter.done(view);
+  if (has_embedding(tied, dtype)) {
+    check_shape(weights.embedding, arch.vocab_size, hidden);
+    take_embedding(weights.embedding);
+    if (!tied) reporter.done(weights.embedding);
+  }
+}
+
+void PackedModel::take_embedding(const WeightView& view) {
+  const DType dtype = embedding_dtype(dtype_);
+  const int64_t elements = view.rows * hidden_;
+  embedding_ = Buffer(packed_bytes(dtype, view.rows, hidden_));
+  if (view.dtype == dtype) {
+    std::memcpy(embedding_.as(), view.data, embedding_.bytes());
+  } else if (dtype == DType::kF32) {
+    to_floats(view.data, view.dtype, 0, elements, embedding_.as<float>());
+  } else {
+    for (int64_t i = 0; i < elements; ++i)
+      embedding_.as<uint16_t>()[i] = to_bf16(to_float(view.data, view.dtype, i));
   }
 }
 
@@ -190,7 +193,7 @@ void PackedModel::embed(int32_t token, const TiledRows& out, int64_t row) const 
     const int64_t width = out.width(n), from = int64_t{token} * hidden_ + n;
     if (embedding_.bytes() == 0)
       head_.read_row(token, n, width, to);
-    else if (dtype_ == DType::kBF16)
+    else if (embedding_dtype(dtype_) == DType::kBF16)
       widen_row(embedding_.as<uint16_t>() + from, width, to);
     else
       std::copy_n(embedding_.as<float>() + from, width, to);

@@ -35,6 +35,13 @@ struct PackedLayer {
   const float* down_bias = nullptr;    // [hidden]
 };
 
+// An embedding's rows are read, not multiplied: int8 would only lose bits.
+constexpr DType embedding_dtype(DType weights) {
+  return weights == DType::kI8 ? DType::kBF16 : weights;
+}
+// A tied embedding is read from the head's matrix, but for one that is quantised.
+constexpr bool has_embedding(bool tied, DType weights) { return !tied || weights == DType::kI8; }
+
 // Thread class: immutable once constructed.
 class PackedModel {
  public:
@@ -52,11 +59,11 @@ class PackedModel {
   static uint64_t planned_bytes(const ArchSpec& arch, DType dtype);
 
  private:
+  void take_embedding(const WeightView& view);
   DType dtype_;
   int64_t hidden_;
   Buffer vectors_;
-  Buffer
-      embedding_;  // [vocabulary, hidden] in dtype_; empty when tied: rows are then read from head_
+  Buffer embedding_;  // [vocabulary, hidden] in embedding_dtype(); empty: rows are read from head_
   const float* final_norm_ = nullptr;
   std::vector<PackedLayer> layers_;
   PackedMatrix head_;
