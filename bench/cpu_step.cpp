@@ -1,19 +1,23 @@
 // What a step of the CPU backend costs beside its matrix products alone.
 //
-//   diffulex_bench_cpu [shape ...] [--threads N] [--rounds N] [--deep N]
+//   diffulex_bench_cpu [shape ...] [--weights bf16|i8|both] [--threads N] [--rounds N] [--deep N]
 //
-// Shapes: 0.6b, 1.7b, 8b (random bf16 weights). The engine's step, the same products in plain
-// oneDNN (whole prepacked matrices, oneDNN's own threads) and, at first, the machine's limits are
-// measured interleaved in one process; figures are medians of the rounds, ratios are medians of
-// each round's ratio.
+// Shapes: 0.6b, 1.7b, 8b (random bf16 weights). The engine's step and the same products in plain
+// oneDNN (whole prepacked matrices, oneDNN's own threads; for i8 the faster of u8 * s8 and s8 * s8)
+// are measured interleaved in one process, for all weight types in each round; at first come the
+// machine's limits. Figures are medians of the rounds with the smallest beside them, ratios are
+// medians of each round's ratio. `busy` is the share of the processors that others took meanwhile.
 #include <omp.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <dnnl.hpp>
+#include <fstream>
 #include <functional>
 #include <random>
 #include <string>
@@ -21,14 +25,13 @@
 #include <vector>
 
 #include "backend/cpu/cpu_backend.h"
+#include "plain_products.h"
 #include "random_model.h"
 
 namespace {
 
 using namespace diffulex;
 using namespace diffulex_bench;
-using Type = dnnl::memory::data_type;
-using Tag = dnnl::memory::format_tag;
 
 constexpr int kPageSize = 32;
 constexpr int kMaxRows = 512;
@@ -47,84 +50,11 @@ double median(std::vector<double> v) {
   return v.empty() ? 0 : v[v.size() / 2];
 }
 
-// One matrix product in plain oneDNN, its weights packed for it.
-class PlainProduct {
- public:
-  PlainProduct(const dnnl::engine& engine, int n, int k) : engine_(engine), n_(n), k_(k) {}
-
-  void run(dnnl::stream& stream, int rows, dnnl::memory& x, dnnl::memory& y) {
-    if (rows != rows_) prepare(rows);
-    product_.execute(stream, {{DNNL_ARG_SRC, dnnl::memory(x_, engine_, x.get_data_handle())},
-                              {DNNL_ARG_WEIGHTS, weights_},
-                              {DNNL_ARG_DST, dnnl::memory(y_, engine_, y.get_data_handle())}});
-  }
-  double operations(int rows) const { return 2.0 * rows * n_ * k_; }
-
-  void prepare(int rows) {
-    x_ = {{rows, k_}, Type::bf16, Tag::ab};
-    y_ = {{rows, n_}, Type::f32, Tag::ab};
-    const dnnl::memory::desc wish =
-        weights_ ? weights_.get_desc() : dnnl::memory::desc({k_, n_}, Type::bf16, Tag::any);
-    const dnnl::matmul::primitive_desc pd(dnnl::matmul::desc(x_, wish, y_), engine_);
-    product_ = dnnl::matmul(pd);
-    rows_ = rows;
-    if (weights_) return;
-    weights_ = dnnl::memory(pd.weights_desc(), engine_);
-    auto* const w = static_cast<uint16_t*>(weights_.get_data_handle());
-    for (size_t i = 0; i < pd.weights_desc().get_size() / 2; ++i)
-      w[i] = static_cast<uint16_t>(0x3C00 + i * 37 % 512);
-  }
-
- private:
-  dnnl::engine engine_;
-  int n_, k_, rows_ = 0;
-  dnnl::memory::desc x_, y_;
-  dnnl::memory weights_;
-  dnnl::matmul product_;
-};
-
-// All products of a forward with a head over all rows.
-class PlainForward {
- public:
-  explicit PlainForward(const ModelShape& s)
-      : engine_(dnnl::engine::kind::cpu, 0), stream_(engine_) {
-    const int q = s.heads * s.dim, kv = s.kv_heads * s.dim;
-    for (int i = 0; i < s.layers; ++i) {
-      products_.emplace_back(engine_, q + 2 * kv, s.hidden);
-      products_.emplace_back(engine_, s.hidden, q);
-      products_.emplace_back(engine_, 2 * s.mlp, s.hidden);
-      products_.emplace_back(engine_, s.hidden, s.mlp);
-    }
-    products_.emplace_back(engine_, s.vocabulary, s.hidden);
-    const int widest = std::max({s.hidden, s.mlp, q});
-    x_ = dnnl::memory({{kMaxRows, widest}, Type::bf16, Tag::ab}, engine_);
-    y_ = dnnl::memory({{kMaxRows, std::max(s.vocabulary, 2 * s.mlp)}, Type::f32, Tag::ab}, engine_);
-    std::fill_n(static_cast<uint16_t*>(x_.get_data_handle()), x_.get_desc().get_size() / 2,
-                uint16_t{0x3C12});
-    std::memset(y_.get_data_handle(), 0, y_.get_desc().get_size());
-  }
-  void run(int rows) {
-    for (PlainProduct& p : products_) p.run(stream_, rows, x_, y_);
-    stream_.wait();
-  }
-  double operations(int rows) const {
-    double sum = 0;
-    for (const PlainProduct& p : products_) sum += p.operations(rows);
-    return sum;
-  }
-
- private:
-  dnnl::engine engine_;
-  dnnl::stream stream_;
-  std::vector<PlainProduct> products_;
-  dnnl::memory x_, y_;
-};
-
 // The engine's backend on random weights. All layers read the same random numbers but pack copies
 // of their own.
 class Engine {
  public:
-  Engine(const ModelShape& s, int threads, int deepest) {
+  Engine(const ModelShape& s, DType weights, int threads, int deepest) {
     const std::vector<uint16_t> numbers = random_bf16(s.largest_matrix());
     const RandomModel model(s, numbers);
     BackendConfig config;
@@ -134,7 +64,8 @@ class Engine {
     config.max_pages_per_request = (deepest + kMaxRows) / kPageSize;
     config.kv_pages = config.max_pages_per_request;
     config.window_stride = 32;
-    config.weight_dtype = config.kv_dtype = cpu::best_weight_dtype();
+    config.weight_dtype = weights;
+    config.kv_dtype = cpu::best_weight_dtype();
     config.threads = threads;
 
     pack_seconds = seconds([&] {
@@ -206,18 +137,22 @@ double round_trip_ns() {
 void measure_limits(int threads) {
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
   dnnl::stream stream(engine);
-  PlainProduct big(engine, 4096, 2048);
-  dnnl::memory x({{2048, 2048}, Type::bf16, Tag::ab}, engine),
-      y({{2048, 4096}, Type::f32, Tag::ab}, engine);
-  std::fill_n(static_cast<uint16_t*>(x.get_data_handle()), x.get_desc().get_size() / 2,
-              uint16_t{0x3C12});
+  PlainProduct big(engine, kPlainBf16, 4096, 2048), small(engine, kPlainU8S8, 4096, 2048);
+  dnnl::memory x = plain_input(engine, kPlainBf16, 2048, 2048),
+               x8 = plain_input(engine, kPlainU8S8, 2048, 2048),
+               y({{2048, 4096}, dnnl::memory::data_type::f32, dnnl::memory::format_tag::ab},
+                 engine);
   std::vector<uint64_t> memory(size_t{1} << 27, 1);  // 1 GiB
-  std::vector<double> peak, bandwidth;
+  std::vector<double> peak, peak8, bandwidth;
   for (int round = 0; round < 7; ++round) {
     peak.push_back(big.operations(2048) / 1e9 / seconds([&] {
                      big.run(stream, 2048, x, y);
                      stream.wait();
                    }));
+    peak8.push_back(small.operations(2048) / 1e9 / seconds([&] {
+                      small.run(stream, 2048, x8, y);
+                      stream.wait();
+                    }));
     bandwidth.push_back(static_cast<double>(memory.size() * 8) / 1e9 / seconds([&] {
                           std::vector<std::thread> readers;
                           std::vector<uint64_t> sums(static_cast<size_t>(threads) * 8);
@@ -238,40 +173,94 @@ void measure_limits(int threads) {
                           if (sums[0] == 1) std::printf(" ");  // keeps the reads
                         }));
   }
-  std::printf("limits: bf16 products %.0f GFLOP/s, memory reads %.1f GB/s\n", median(peak),
-              median(bandwidth));
+  std::printf("limits: products %.0f GFLOP/s in bf16, %.0f GOP/s in int8; memory reads %.1f GB/s\n",
+              median(peak), median(peak8), median(bandwidth));
 }
 
-void measure(const ModelShape& shape, int threads, int rounds, int deep) {
-  Engine engine(shape, threads, deep);
-  PlainForward plain(shape);
-  std::printf("\n%s: %s, packed in %.1f s\n", shape.name, engine.backend->kernels().c_str(),
-              engine.pack_seconds);
-  for (int depth = 0; depth < deep; depth += kMaxRows)
-    engine.run(std::min(kMaxRows, deep - depth), depth, std::min(kMaxRows, deep - depth));
-  std::printf("%6s %6s %10s %10s %10s %8s %8s\n", "rows", "depth", "step ms", "plain ms", "GFLOP/s",
-              "ratio", "to d=0");
-  for (const int rows : {8, 32, 128}) {
-    std::vector<double> shallow, deeper, alone, ratio, deep_ratio, growth;
-    for (int round = -1; round < rounds; ++round) {
-      const double a = seconds([&] { plain.run(rows); });
-      std::this_thread::sleep_for(kSettle);
-      const double s = seconds([&] { engine.run(rows, 0, 0); });
-      const double d = seconds([&] { engine.run(rows, deep, 0); });
-      if (round < 0) continue;  // warm-up
-      alone.push_back(a * 1e3);
-      shallow.push_back(s * 1e3);
-      deeper.push_back(d * 1e3);
-      ratio.push_back(s / a);
-      deep_ratio.push_back(d / a);
-      growth.push_back(d / s);
+// Seconds of all processors since boot, and those of this process.
+struct Clocks {
+  double all = 0, own = 0;
+};
+
+Clocks read_clocks() {
+  Clocks c;
+  std::ifstream stat("/proc/stat");
+  std::string name;
+  double user = 0, nice = 0, system = 0;
+  stat >> name >> user >> nice >> system;
+  c.all = (user + nice + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  c.own = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return c;
+}
+
+// One weight type: the engine and what its products alone cost.
+struct Contender {
+  Contender(const ModelShape& shape, DType weights, int threads, int deep)
+      : name(name_of(weights)), engine(shape, weights, threads, deep) {
+    if (weights == DType::kI8) {
+      plain.emplace_back(shape, kPlainU8S8, kMaxRows);
+      plain.emplace_back(shape, kPlainS8S8, kMaxRows);
+    } else {
+      plain.emplace_back(shape, kPlainBf16, kMaxRows);
     }
-    const double rate = plain.operations(rows) / 1e6 / median(alone);
-    std::printf("%6d %6d %10.2f %10.2f %10.0f %8.3f %8s   core to core and back %.0f ns\n", rows, 0,
-                median(shallow), median(alone), rate, median(ratio), "",
+    std::printf("%s: %s, %.2f GB of weights packed in %.1f s\n", shape.name,
+                engine.backend->kernels().c_str(),
+                static_cast<double>(engine.backend->memory().weights) / 1e9, engine.pack_seconds);
+    for (int depth = 0; depth < deep; depth += kMaxRows)
+      engine.run(std::min(kMaxRows, deep - depth), depth, std::min(kMaxRows, deep - depth));
+  }
+
+  void round(int rows, int deep, bool keep) {
+    double least = 1e30;
+    for (PlainForward& p : plain) least = std::min(least, seconds([&] { p.run(rows); }));
+    std::this_thread::sleep_for(kSettle);
+    const double s = seconds([&] { engine.run(rows, 0, 0); });
+    const double d = seconds([&] { engine.run(rows, deep, 0); });
+    if (!keep) return;
+    alone.push_back(least * 1e3);
+    shallow.push_back(s * 1e3);
+    deeper.push_back(d * 1e3);
+    ratio.push_back(s / least);
+    growth.push_back(d / s);
+  }
+
+  void print(int rows, int deep) {
+    const auto least = [](const std::vector<double>& v) { return *std::min_element(v.begin(), v.end()); };
+    std::printf("%-5s %5d %6d %9.2f %9.2f %9.2f %9.2f %8.0f %7.3f %7s\n", name.c_str(), rows, 0,
+                median(shallow), least(shallow), median(alone), least(alone),
+                plain[0].operations(rows) / 1e6 / median(alone), median(ratio), "");
+    std::printf("%-5s %5d %6d %9.2f %9.2f %9s %9s %8s %7s %7.3f\n", name.c_str(), rows, deep,
+                median(deeper), least(deeper), "", "", "", "", median(growth));
+    for (auto* v : {&alone, &shallow, &deeper, &ratio, &growth}) v->clear();
+  }
+
+  std::string name;
+  Engine engine;
+  std::vector<PlainForward> plain;
+  std::vector<double> alone, shallow, deeper, ratio, growth;
+};
+
+void measure(const ModelShape& shape, const std::vector<DType>& types, int threads, int rounds,
+             int deep) {
+  std::printf("\n");
+  std::vector<std::unique_ptr<Contender>> contenders;
+  for (const DType t : types)
+    contenders.push_back(std::make_unique<Contender>(shape, t, threads, deep));
+  std::printf("%-5s %5s %6s %9s %9s %9s %9s %8s %7s %7s\n", "", "rows", "depth", "step ms", "least",
+              "plain ms", "least", "GOP/s", "ratio", "to d=0");
+  for (const int rows : {8, 32, 128}) {
+    const Clocks before = read_clocks();
+    const auto start = std::chrono::steady_clock::now();
+    for (int round = -1; round < rounds; ++round)  // the first one warms up
+      for (auto& c : contenders) c->round(rows, deep, round >= 0);
+    const Clocks after = read_clocks();
+    const double time =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    const double others = (after.all - before.all) - (after.own - before.own);
+    for (auto& c : contenders) c->print(rows, deep);
+    std::printf("      busy with others %.0f %%, core to core and back %.0f ns\n",
+                100 * others / time / std::thread::hardware_concurrency(),
                 threads > 1 ? round_trip_ns() : 0.0);
-    std::printf("%6d %6d %10.2f %10.2f %10.0f %8.3f %8.3f\n", rows, deep, median(deeper),
-                median(alone), rate, median(deep_ratio), median(growth));
     std::fflush(stdout);
   }
 }
@@ -281,6 +270,7 @@ void measure(const ModelShape& shape, int threads, int rounds, int deep) {
 int main(int argc, char** argv) {
   int threads = static_cast<int>(std::thread::hardware_concurrency()), rounds = 11, deep = 2048;
   std::vector<const ModelShape*> chosen;
+  std::vector<DType> types = {cpu::best_weight_dtype(), DType::kI8};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     const auto number = [&] { return i + 1 < argc ? std::atoi(argv[++i]) : 0; };
@@ -290,6 +280,10 @@ int main(int argc, char** argv) {
       rounds = number();
     } else if (word == "--deep") {
       deep = number();
+    } else if (word == "--weights") {
+      const std::string type = i + 1 < argc ? argv[++i] : "both";
+      if (type == "i8") types = {DType::kI8};
+      if (type == "bf16") types = {cpu::best_weight_dtype()};
     } else if (const ModelShape* const shape = find_shape(word)) {
       chosen.push_back(shape);
     }
@@ -298,6 +292,6 @@ int main(int argc, char** argv) {
   omp_set_num_threads(threads);
   std::printf("%d threads, medians of %d rounds\n", threads, rounds);
   measure_limits(threads);
-  for (const ModelShape* s : chosen) measure(*s, threads, rounds, deep);
+  for (const ModelShape* s : chosen) measure(*s, types, threads, rounds, deep);
   return 0;
 }

@@ -119,6 +119,10 @@ std::map<std::string, Score> evaluate(Session& session) {
   return scores;
 }
 
+const char* name_of(diffulex_dtype dtype) {
+  return dtype == DIFFULEX_DTYPE_F32 ? "f32 " : dtype == DIFFULEX_DTYPE_I8 ? "i8  " : "bf16";
+}
+
 class Heldout : public ::testing::TestWithParam<std::tuple<int, diffulex_dtype>> {};
 
 TEST_P(Heldout, AccuracyAndTokensPerForward) {
@@ -138,11 +142,13 @@ TEST_P(Heldout, AccuracyAndTokensPerForward) {
     const double tpf = static_cast<double>(score.tokens) / static_cast<double>(score.denoise);
     EXPECT_GE(score.prompts, 200);
     EXPECT_NEAR(accuracy, row["accuracy"].get<double>(), 0.01) << row["task"];
-    EXPECT_NEAR(tpf, row["tpf"].get<double>(), 0.01 * row["tpf"].get<double>()) << row["task"];
+    // int8 is a little less sure of its tokens; what it says is as right.
+    const double slack = dtype == DIFFULEX_DTYPE_I8 ? 0.025 : 0.01;
+    EXPECT_NEAR(tpf, row["tpf"].get<double>(), slack * row["tpf"].get<double>()) << row["task"];
     std::printf(
         "buffer %d %s %-5s accuracy %.4f, tokens per denoising forward %.3f (reference %.4f, "
         "%.3f)\n",
-        buffer, dtype == DIFFULEX_DTYPE_F32 ? "f32 " : "bf16",
+        buffer, name_of(dtype),
         row["task"].get<std::string>().c_str(), accuracy, tpf, row["accuracy"].get<double>(),
         row["tpf"].get<double>());
   }
@@ -153,7 +159,8 @@ INSTANTIATE_TEST_SUITE_P(Buffers, Golden, ::testing::Values(1, 2, 4));
 INSTANTIATE_TEST_SUITE_P(Buffers, Heldout,
                          ::testing::Combine(::testing::Values(1, 2, 4),
                                             ::testing::Values(DIFFULEX_DTYPE_BF16,
-                                                              DIFFULEX_DTYPE_F32)));
+                                                              DIFFULEX_DTYPE_F32,
+                                                              DIFFULEX_DTYPE_I8)));
 
 }  // namespace
 }  // namespace diffulex_tests
