@@ -13,6 +13,11 @@ class Buffer {
  public:
   Buffer() = default;
   explicit Buffer(size_t bytes);  // throws Error(DIFFULEX_E_HOST_MEMORY)
+  // For what every step reads and writes: on huge pages also where it is smaller than one, because
+  // products walk through many rows at a time. Below kHugeWorthwhile as Buffer(bytes).
+  static Buffer on_huge_pages(size_t bytes);
+  // Bytes [offset, offset + bytes) of `whole`, which must outlive the part.
+  static Buffer part_of(const Buffer& whole, size_t offset, size_t bytes);
 
   template <class T = std::byte>
   T* as() const {
@@ -22,7 +27,10 @@ class Buffer {
   void zero();
 
  private:
+  static constexpr size_t kHugeWorthwhile = size_t{256} << 10;
+  Buffer(size_t bytes, size_t alignment);
   struct Free {
+    bool part;  // false once value-initialised: the memory is the buffer's own
     void operator()(std::byte* p) const;
   };
   std::unique_ptr<std::byte, Free> data_;

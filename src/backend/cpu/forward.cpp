@@ -94,6 +94,16 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
             {config.threads, arch.token_count > 0 ? arch.token_count : arch.vocab_size,
              config.max_head_rows}) {
   const Sizes sizes(arch, config);
+  constexpr size_t kAlignment = 64;
+  const size_t members = sizes.members, parts = 9 + members;
+  workspace_ = Buffer::on_huge_pages(sizes.sum() + parts * kAlignment);
+  workspace_.zero();  // rows behind the last one are computed too: keep them defined
+  size_t at = 0;
+  const auto take = [&](size_t bytes) {
+    Buffer part = Buffer::part_of(workspace_, at, bytes);
+    at += static_cast<size_t>(round_up(static_cast<int64_t>(bytes), kAlignment));
+    return part;
+  };
   for (auto [buffer, bytes] : {std::pair{&residual_, sizes.residual},
                                {&normed_, sizes.normed},
                                {&queries_, sizes.queries},
@@ -102,17 +112,14 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Packed
                                {&quantised_, sizes.quantised},
                                {&carried_, sizes.carried},
                                {&flight_keys_, sizes.flight},
-                               {&flight_values_, sizes.flight}}) {
-    *buffer = Buffer(bytes);
-    buffer->zero();  // rows behind the last one are computed too: keep them defined
-  }
+                               {&flight_values_, sizes.flight}})
+    *buffer = take(bytes);
   const int group =
       static_cast<int>(max_over(arch, [&](const LayerSpec& l) { return arch.heads / l.kv_heads; }));
   const int dim = static_cast<int>(max_over(arch, [](const LayerSpec& l) { return l.head_dim; }));
   for (int i = 0; i < config.threads; ++i) {
     scratch_.emplace_back(group, dim);
-    products_.emplace_back(sizes.product);
-    products_.back().zero();
+    products_.push_back(take(sizes.product));
   }
   make_angles();
   make_layers();

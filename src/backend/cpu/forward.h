@@ -59,6 +59,7 @@ class Forward {
   std::vector<AttentionLayer> layers_;
   Buffer kv_;                           // pages of all layers
   Buffer flight_keys_, flight_values_;  // of one layer
+  Buffer workspace_;                    // what the following are parts of, up to products_
   Buffer residual_;                     // f32, tiled
   Buffer normed_;                       // [capacity, hidden], rows of input_row_bytes()
   Buffer queries_;                      // [capacity, heads * dim] in AttentionKernels::query_dtype

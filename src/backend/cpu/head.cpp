@@ -11,7 +11,8 @@ Head::Head(const PackedMatrix* weights, const HeadConfig& config)
     : weights_(weights),
       config_(config),
       select_tiles_(ceil_div(weights->rows(), decide::kTileIds)),
-      scores_(static_cast<size_t>(config.members * kRowChunk * weights->tile()) * sizeof(float)),
+      scores_(Buffer::on_huge_pages(
+          static_cast<size_t>(config.members * kRowChunk * weights->tile()) * sizeof(float))),
       summaries_(static_cast<size_t>(kRowChunk * select_tiles_) * sizeof(decide::TilePartial)),
       filter_slots_(static_cast<size_t>(config.max_rows), -1),
       wants_exact_(static_cast<size_t>(config.max_rows), 0) {
