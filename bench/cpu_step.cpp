@@ -1,12 +1,14 @@
 // What a step of the CPU backend costs beside its matrix products alone.
 //
 //   diffulex_bench_cpu [shape ...] [--weights bf16|i8|both] [--threads N] [--rounds N] [--deep N]
+//                      [--quiet PERCENT]
 //
 // Shapes: 0.6b, 1.7b, 8b (random bf16 weights). The engine's step and the same products in plain
 // oneDNN (whole prepacked matrices, oneDNN's own threads; for i8 the faster of u8 * s8 and s8 * s8)
 // are measured interleaved in one process, for all weight types in each round; at first come the
 // machine's limits. Figures are medians of the rounds with the smallest beside them, ratios are
-// medians of each round's ratio. `busy` is the share of the processors that others took meanwhile.
+// medians of each round's ratio. With --quiet a round in which others took more of the processors
+// is rejected (up to eight times as many as are taken).
 #include <omp.h>
 #include <unistd.h>
 
@@ -19,12 +21,11 @@
 #include <dnnl.hpp>
 #include <fstream>
 #include <functional>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
-#include "backend/cpu/cpu_backend.h"
+#include "cpu_engine.h"
 #include "plain_products.h"
 #include "random_model.h"
 
@@ -33,82 +34,16 @@ namespace {
 using namespace diffulex;
 using namespace diffulex_bench;
 
-constexpr int kPageSize = 32;
-constexpr int kMaxRows = 512;
+constexpr int kMaxRows = CpuEngine::kMaxRows;
+constexpr int kTries = 8;  // rounds that may be rejected for each one that is taken
 // OpenMP's workers keep spinning for some milliseconds after a product of plain oneDNN; a step
 // timed meanwhile would share its cores with them.
 constexpr std::chrono::milliseconds kSettle(30);
-
-double seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
 
 double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v.empty() ? 0 : v[v.size() / 2];
 }
-
-// The engine's backend on random weights. All layers read the same random numbers but pack copies
-// of their own.
-class Engine {
- public:
-  Engine(const ModelShape& s, DType weights, int threads, int deepest) {
-    const std::vector<uint16_t> numbers = random_bf16(s.largest_matrix());
-    const RandomModel model(s, numbers);
-    BackendConfig config;
-    config.max_requests = 1;
-    config.max_tokens = config.max_head_rows = kMaxRows;
-    config.page_size = kPageSize;
-    config.max_pages_per_request = (deepest + kMaxRows) / kPageSize;
-    config.kv_pages = config.max_pages_per_request;
-    config.window_stride = 32;
-    config.weight_dtype = weights;
-    config.kv_dtype = cpu::best_weight_dtype();
-    config.threads = threads;
-
-    pack_seconds = seconds([&] {
-      backend = std::make_unique<cpu::CpuBackend>(model.arch, model.weights, config, nullptr);
-    });
-    for (int i = 0; i < config.max_pages_per_request; ++i) pages.push_back(i);
-    vocabulary = s.vocabulary;
-  }
-
-  // One forward of `rows` rows on `depth` cached positions, with a greedy head on every row.
-  void run(int rows, int depth, int store) {
-    RequestRow row{};
-    row.token_count = row.head_count = static_cast<uint32_t>(rows);
-    row.context_len = depth;
-    row.store_len = store;
-    row.page_count = static_cast<uint32_t>(pages.size());
-    row.window_offset = -1;
-    row.attention = {decide::kBlockCausal, 32, 0, 0, 0};
-    row.sampler = {0, 1, 0, 0, 0};
-    row.blocks.mask_token = vocabulary - 1;
-    std::vector<int32_t> tokens, heads;
-    for (int i = 0; i < rows; ++i) {
-      tokens.push_back((i * 7919 + 13) % vocabulary);
-      heads.push_back(i);
-    }
-    builder.Clear();
-    const auto ints = [&](const std::vector<int32_t>& v) {
-      builder.ForceVectorAlignment(v.size(), sizeof(int32_t), 16);
-      return builder.CreateVector(v);
-    };
-    const auto t = ints(tokens), h = ints(heads), p = ints(pages);
-    builder.ForceVectorAlignment(sizeof row, 1, 16);
-    const auto r = builder.CreateVector(reinterpret_cast<const uint8_t*>(&row), sizeof row);
-    builder.Finish(wire::CreateStepPlan(builder, 0, r, t, h, p));
-    backend->execute(*flatbuffers::GetRoot<wire::StepPlan>(builder.GetBufferPointer()));
-  }
-
-  std::unique_ptr<cpu::CpuBackend> backend;
-  std::vector<int32_t> pages;
-  flatbuffers::FlatBufferBuilder builder;
-  double pack_seconds = 0;
-  int vocabulary = 0;
-};
 
 // Nanoseconds for a cache line to go to another core and back. Members that share a last-level
 // cache hand activations to each other several times faster than members that do not, and on a
@@ -177,26 +112,44 @@ void measure_limits(int threads) {
               median(peak), median(peak8), median(bandwidth));
 }
 
-// Seconds of all processors since boot, and those of this process.
-struct Clocks {
-  double all = 0, own = 0;
-};
+// What other processes take of the processors.
+class Company {
+ public:
+  Company() { read(&all_, &own_); }
 
-Clocks read_clocks() {
-  Clocks c;
-  std::ifstream stat("/proc/stat");
-  std::string name;
-  double user = 0, nice = 0, system = 0;
-  stat >> name >> user >> nice >> system;
-  c.all = (user + nice + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
-  c.own = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-  return c;
-}
+  // Their share since the last call, of all processors.
+  double share() {
+    double all, own;
+    read(&all, &own);
+    const auto now = std::chrono::steady_clock::now();
+    const double time = std::chrono::duration<double>(now - since_).count();
+    const double others = (all - all_) - (own - own_);
+    all_ = all, own_ = own, since_ = now;
+    return std::max(0.0, others / time / std::thread::hardware_concurrency());
+  }
+
+ private:
+  static void read(double* all, double* own) {  // seconds
+    std::ifstream stat("/proc/stat");
+    std::string name;
+    double user = 0, nice = 0, system = 0;
+    stat >> name >> user >> nice >> system;
+    *all = (user + nice + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+    *own = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  }
+
+  double all_ = 0, own_ = 0;
+  std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
+};
 
 // One weight type: the engine and what its products alone cost.
 struct Contender {
   Contender(const ModelShape& shape, DType weights, int threads, int deep)
-      : name(name_of(weights)), engine(shape, weights, threads, deep) {
+      : name(name_of(weights)),
+        numbers(random_bf16(shape.largest_matrix())),
+        model(shape, numbers),
+        engine(model, {weights, threads, deep}) {
+    numbers = {};  // packed
     if (weights == DType::kI8) {
       plain.emplace_back(shape, kPlainU8S8, kMaxRows);
       plain.emplace_back(shape, kPlainS8S8, kMaxRows);
@@ -210,22 +163,27 @@ struct Contender {
       engine.run(std::min(kMaxRows, deep - depth), depth, std::min(kMaxRows, deep - depth));
   }
 
-  void round(int rows, int deep, bool keep) {
-    double least = 1e30;
-    for (PlainForward& p : plain) least = std::min(least, seconds([&] { p.run(rows); }));
+  void round(int rows, int deep) {
+    latest[0] = 1e30;
+    for (PlainForward& p : plain) latest[0] = std::min(latest[0], seconds([&] { p.run(rows); }));
     std::this_thread::sleep_for(kSettle);
-    const double s = seconds([&] { engine.run(rows, 0, 0); });
-    const double d = seconds([&] { engine.run(rows, deep, 0); });
-    if (!keep) return;
-    alone.push_back(least * 1e3);
-    shallow.push_back(s * 1e3);
-    deeper.push_back(d * 1e3);
-    ratio.push_back(s / least);
-    growth.push_back(d / s);
+    latest[1] = seconds([&] { engine.run(rows, 0, 0); });
+    latest[2] = seconds([&] { engine.run(rows, deep, 0); });
+  }
+
+  void settle(bool take) {
+    if (!take) return;
+    alone.push_back(latest[0] * 1e3);
+    shallow.push_back(latest[1] * 1e3);
+    deeper.push_back(latest[2] * 1e3);
+    ratio.push_back(latest[1] / latest[0]);
+    growth.push_back(latest[2] / latest[1]);
   }
 
   void print(int rows, int deep) {
-    const auto least = [](const std::vector<double>& v) { return *std::min_element(v.begin(), v.end()); };
+    const auto least = [](const std::vector<double>& v) {
+      return *std::min_element(v.begin(), v.end());
+    };
     std::printf("%-5s %5d %6d %9.2f %9.2f %9.2f %9.2f %8.0f %7.3f %7s\n", name.c_str(), rows, 0,
                 median(shallow), least(shallow), median(alone), least(alone),
                 plain[0].operations(rows) / 1e6 / median(alone), median(ratio), "");
@@ -235,13 +193,16 @@ struct Contender {
   }
 
   std::string name;
-  Engine engine;
+  std::vector<uint16_t> numbers;  // of all layers, which pack copies of their own
+  RandomModel model;
+  CpuEngine engine;
   std::vector<PlainForward> plain;
+  double latest[3] = {};  // plain, shallow, deep
   std::vector<double> alone, shallow, deeper, ratio, growth;
 };
 
 void measure(const ModelShape& shape, const std::vector<DType>& types, int threads, int rounds,
-             int deep) {
+             int deep, double quiet) {
   std::printf("\n");
   std::vector<std::unique_ptr<Contender>> contenders;
   for (const DType t : types)
@@ -249,18 +210,24 @@ void measure(const ModelShape& shape, const std::vector<DType>& types, int threa
   std::printf("%-5s %5s %6s %9s %9s %9s %9s %8s %7s %7s\n", "", "rows", "depth", "step ms", "least",
               "plain ms", "least", "GOP/s", "ratio", "to d=0");
   for (const int rows : {8, 32, 128}) {
-    const Clocks before = read_clocks();
-    const auto start = std::chrono::steady_clock::now();
-    for (int round = -1; round < rounds; ++round)  // the first one warms up
-      for (auto& c : contenders) c->round(rows, deep, round >= 0);
-    const Clocks after = read_clocks();
-    const double time =
-        std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    const double others = (after.all - before.all) - (after.own - before.own);
+    std::vector<double> busy;
+    int rejected = 0;
+    Company company;
+    for (int round = -1; round < rounds;) {  // the first one warms up
+      const bool last_try = rejected >= kTries * rounds;
+      for (auto& c : contenders) c->round(rows, deep);
+      const double share = company.share();
+      const bool take = round >= 0 && (share <= quiet || last_try);
+      for (auto& c : contenders) c->settle(take);
+      if (take) busy.push_back(100 * share);
+      rejected += round >= 0 && !take ? 1 : 0;
+      round += round < 0 || take ? 1 : 0;
+    }
     for (auto& c : contenders) c->print(rows, deep);
-    std::printf("      busy with others %.0f %%, core to core and back %.0f ns\n",
-                100 * others / time / std::thread::hardware_concurrency(),
-                threads > 1 ? round_trip_ns() : 0.0);
+    std::printf(
+        "      others took %.1f %% (median of the rounds), %d rounds rejected, core to core and "
+        "back %.0f ns\n",
+        median(busy), rejected, threads > 1 ? round_trip_ns() : 0.0);
     std::fflush(stdout);
   }
 }
@@ -269,6 +236,7 @@ void measure(const ModelShape& shape, const std::vector<DType>& types, int threa
 
 int main(int argc, char** argv) {
   int threads = static_cast<int>(std::thread::hardware_concurrency()), rounds = 11, deep = 2048;
+  double quiet = 1;
   std::vector<const ModelShape*> chosen;
   std::vector<DType> types = {cpu::best_weight_dtype(), DType::kI8};
   for (int i = 1; i < argc; ++i) {
@@ -280,6 +248,8 @@ int main(int argc, char** argv) {
       rounds = number();
     } else if (word == "--deep") {
       deep = number();
+    } else if (word == "--quiet") {
+      quiet = number() / 100.0;
     } else if (word == "--weights") {
       const std::string type = i + 1 < argc ? argv[++i] : "both";
       if (type == "i8") types = {DType::kI8};
@@ -292,6 +262,6 @@ int main(int argc, char** argv) {
   omp_set_num_threads(threads);
   std::printf("%d threads, medians of %d rounds\n", threads, rounds);
   measure_limits(threads);
-  for (const ModelShape* s : chosen) measure(*s, types, threads, rounds, deep);
+  for (const ModelShape* s : chosen) measure(*s, types, threads, rounds, deep, quiet);
   return 0;
 }

@@ -1,5 +1,5 @@
-// Matrix products in plain oneDNN: whole prepacked matrices, oneDNN's own threads. What they compute
-// is not looked at.
+// Matrix products in plain oneDNN: whole prepacked matrices, oneDNN's own threads. What they
+// compute is not looked at.
 #pragma once
 
 #include <dnnl.hpp>

@@ -148,9 +148,8 @@ TEST_P(Heldout, AccuracyAndTokensPerForward) {
     std::printf(
         "buffer %d %s %-5s accuracy %.4f, tokens per denoising forward %.3f (reference %.4f, "
         "%.3f)\n",
-        buffer, name_of(dtype),
-        row["task"].get<std::string>().c_str(), accuracy, tpf, row["accuracy"].get<double>(),
-        row["tpf"].get<double>());
+        buffer, name_of(dtype), row["task"].get<std::string>().c_str(), accuracy, tpf,
+        row["accuracy"].get<double>(), row["tpf"].get<double>());
   }
   EXPECT_EQ(compared, 4);
 }

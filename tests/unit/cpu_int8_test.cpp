@@ -119,7 +119,8 @@ struct Integers {
   int64_t rows, cols;
   std::vector<float> x;
 
-  Integers(int64_t rows_, int64_t cols_, std::mt19937& rng, bool extreme) : rows(rows_), cols(cols_) {
+  Integers(int64_t rows_, int64_t cols_, std::mt19937& rng, bool extreme)
+      : rows(rows_), cols(cols_) {
     std::uniform_int_distribution<int> draw(-127, 127);
     for (int64_t i = 0; i < rows * cols; ++i) {
       const int v = draw(rng);
@@ -210,7 +211,8 @@ TEST(Int8Product, SumsAreExact) {
             for (int64_t c = 0; c < s.cols; ++c) sum += x.at(r, c) * w.at(n, c);
             const auto i = static_cast<size_t>(r * s.features + n);
             ASSERT_EQ(y[i], static_cast<float>(sum)) << k->name << " " << r << " " << n;
-            ASSERT_EQ(z[i], static_cast<float>(sum) + residual[i]) << k->name << " " << r << " " << n;
+            ASSERT_EQ(z[i], static_cast<float>(sum) + residual[i])
+                << k->name << " " << r << " " << n;
           }
       }
     }

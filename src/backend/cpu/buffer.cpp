@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kHugePage = size_t{2} << 20, kLine = 64;
 
 constexpr size_t up_to(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
-}
+}  // namespace
 
 Buffer::Buffer(size_t bytes, size_t alignment) : bytes_(bytes) {
   if (bytes == 0) return;

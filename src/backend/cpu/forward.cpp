@@ -25,7 +25,7 @@ size_t layer_kv_bytes(const LayerSpec& layer, const BackendConfig& config) {  //
 // Sizes of the step buffers in bytes.
 struct Sizes {
   size_t residual, normed, queries, attended, activated, quantised = 0, flight, product, members,
-      carried;
+                                                         carried;
 
   Sizes(const ArchSpec& arch, const BackendConfig& config) {
     const int64_t capacity = round_up(config.max_tokens, kRowBucket),
@@ -177,7 +177,8 @@ void Forward::make_layers() {
 }
 
 RowOut Forward::row_out(const Buffer& buffer, int64_t element) const {
-  if (activation_dtype(config_.weight_dtype) == DType::kBF16) return {nullptr, buffer.as<uint16_t>() + element};
+  if (activation_dtype(config_.weight_dtype) == DType::kBF16)
+    return {nullptr, buffer.as<uint16_t>() + element};
   return {buffer.as<float>() + element, nullptr};
 }
 

@@ -57,8 +57,8 @@ DIFFULEX_TARGET_INLINE void sum_block(const int8_t* x, size_t stride, const uint
 }
 
 // columns: of the panel that exist.
-DIFFULEX_TARGET_INLINE void block(const Int8Product& p, int64_t first, int64_t panel, int64_t columns,
-                                  Ahead ahead) {
+DIFFULEX_TARGET_INLINE void block(const Int8Product& p, int64_t first, int64_t panel,
+                                  int64_t columns, Ahead ahead) {
   const std::byte* const rows = p.x + static_cast<size_t>(first) * p.x_stride;
   Int8RowHead heads[kRows];
   __m512i sum[kRows][kVectors];

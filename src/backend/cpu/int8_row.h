@@ -10,8 +10,8 @@
 namespace diffulex::cpu {
 
 // Begins a row of activations as an int8 product reads it; its elements (int8, zeros up to a
-// multiple of kInt8Pad) follow kInt8Head bytes behind. A row carries its scale along, so rows may be
-// copied and handed on as they are.
+// multiple of kInt8Pad) follow kInt8Head bytes behind. A row carries its scale along, so rows may
+// be copied and handed on as they are.
 struct Int8RowHead {
   float scale;     // NaN when the row was not finite: so are all its products then
   int32_t offset;  // kInt8Shift times the sum of the elements

@@ -29,7 +29,8 @@ inline int64_t chunk_rows(int64_t rows,
 // Bytes of a row of `cols` activations that is multiplied with weights of this type: dense elements
 // of that type, or what begins with an Int8RowHead.
 constexpr size_t input_row_bytes(DType weights, int64_t cols) {
-  return weights == DType::kI8 ? int8_row_bytes(cols) : static_cast<size_t>(cols) * size_of(weights);
+  return weights == DType::kI8 ? int8_row_bytes(cols)
+                               : static_cast<size_t>(cols) * size_of(weights);
 }
 
 // Thread class: prepare() by the owner while no member runs; run() by any member, each with its own
@@ -45,8 +46,8 @@ class Matmul {
   void prepare(const PackedMatrix& w, int64_t rows, bool accumulate);
 
   // y [rounded rows, width(t)] dense f32 = (accumulate ? y : 0) + x [rounded rows, cols] *
-  // transpose(tile t). rows: the chunk's, rounded. x: rows of input_row_bytes(). prepare() must have
-  // covered it.
+  // transpose(tile t). rows: the chunk's, rounded. x: rows of input_row_bytes(). prepare() must
+  // have covered it.
   void run(int member, const PackedMatrix& w, int64_t t, int64_t rows, bool accumulate,
            const void* x, float* y);
 
