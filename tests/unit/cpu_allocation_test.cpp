@@ -44,19 +44,20 @@ namespace {
 
 TEST(CpuAllocation, AWarmStepAllocatesNothing) {
   const auto model = testing::load_tiny(std::string(DIFFULEX_MODELS_DIR) + "/tiny-sdar");
-  const DType dtype = cpu::best_weight_dtype();
-  cpu::CpuBackend backend(model->arch, model->weights, testing::small_config(dtype, 2), nullptr);
-  testing::PlanBuilder plan;
-  const std::vector<int32_t> ids(40, 5);
-  plan.add(0, ids, 0, 40, 0, testing::iota(0, 10));
-  plan.add(1, ids, 0, 0, 8).sampler = {1, 0.9f, 20, decide::kWantEntropy, 1};
-  plan.add(2, ids, 0, 0, 0).sampler = {1, 1, 0, 0, 1};
-  const wire::StepPlan& step = plan.finish();
-  backend.execute(step);
-  counting = true;
-  for (int i = 0; i < 3; ++i) backend.execute(step);
-  counting = false;
-  EXPECT_EQ(allocations.load(), 0);
+  for (const DType dtype : {cpu::best_weight_dtype(), DType::kI8}) {
+    cpu::CpuBackend backend(model->arch, model->weights, testing::small_config(dtype, 2), nullptr);
+    testing::PlanBuilder plan;
+    const std::vector<int32_t> ids(40, 5);
+    plan.add(0, ids, 0, 40, 0, testing::iota(0, 10));
+    plan.add(1, ids, 0, 0, 8).sampler = {1, 0.9f, 20, decide::kWantEntropy, 1};
+    plan.add(2, ids, 0, 0, 0).sampler = {1, 1, 0, 0, 1};
+    const wire::StepPlan& step = plan.finish();
+    backend.execute(step);
+    counting = true;
+    for (int i = 0; i < 3; ++i) backend.execute(step);
+    counting = false;
+    EXPECT_EQ(allocations.load(), 0);
+  }
 }
 
 TEST(CpuAllocation, NorDoStepsThatFollowOneAnother) {

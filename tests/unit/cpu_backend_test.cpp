@@ -97,6 +97,75 @@ TEST(CpuBackend, EqualsTheOracle) {
   }
 }
 
+// Three requests at once, the last two of them also alone. int8 rounds every activation to one of
+// 255 steps of its row: the bound is what two layers of random weights make of it.
+TEST(CpuBackend, Int8IsNearTheOracleWhateverElseIsInTheStep) {
+  for (const ArchSpec& arch : archs()) {
+    const auto model = random_model(arch, 7);
+    const Dense oracle(shape_of(arch), model->tensors);
+    cpu::CpuBackend backend(arch, model->weights, small_config(DType::kI8, 2), nullptr);
+    const size_t width = static_cast<size_t>(arch.vocab_size);
+    std::vector<int32_t> ids[3];
+    PlanBuilder all;
+    for (uint32_t i = 0; i < 3; ++i) {
+      ids[i] = random_ids(i == 0 ? 130 : 7 + i, arch.vocab_size, i);
+      all.add(i, ids[i], 0, 0, 0);
+    }
+    const size_t rows = ids[0].size() + ids[1].size() + ids[2].size();
+    std::vector<float> logits(rows * width);
+    backend.execute_tapped(all.finish(), logits.data());
+    double difference = 0, size = 0;
+    size_t at = 0;
+    for (uint32_t i = 0; i < 3; ++i) {
+      for (const auto& line : oracle.forward(ids[i], {Rule::kBlockCausal, 8, 0, 0, 0, false})) {
+        for (size_t n = 0; n < width; ++n) {
+          const double expected = line[n], error = logits[at * width + n] - expected;
+          difference += error * error;
+          size += expected * expected;
+        }
+        ++at;
+      }
+      if (i == 0) continue;
+      PlanBuilder one;
+      one.add(3, ids[i], 0, 0, 0);
+      std::vector<float> alone(ids[i].size() * width);
+      backend.execute_tapped(one.finish(), alone.data());
+      EXPECT_EQ(std::memcmp(alone.data(), logits.data() + (at - ids[i].size()) * width,
+                            alone.size() * sizeof(float)),
+                0)
+          << i << " hidden " << arch.hidden_size;
+    }
+    EXPECT_LT(std::sqrt(difference / size), 0.04) << "hidden " << arch.hidden_size;
+    std::printf("hidden %d: relative RMS error of int8 logits %.4f\n", arch.hidden_size,
+                std::sqrt(difference / size));
+  }
+}
+
+// An embedding is not quantised, not even one that is the head's matrix as well.
+TEST(CpuBackend, Int8KeepsTheEmbedding) {
+  ArchSpec arch = make_arch(80, 4, 2, 16, 64, 700);
+  for (const bool tied : {false, true}) {
+    arch.tied_embeddings = tied;
+    const auto model = random_model(arch, 16);
+    cpu::Team team(2);
+    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    const cpu::PackedModel packed(arch, model->weights, DType::kI8, engine, team, nullptr);
+    std::vector<float> row(80);
+    for (const int32_t token : {0, 13, 699}) {
+      packed.embed(token, {row.data(), 80, 80, 80}, 0);
+      for (int64_t i = 0; i < 80; ++i)
+        ASSERT_EQ(row[static_cast<size_t>(i)],
+                  model->tensors.at("model.embed_tokens.weight").at(int64_t{token} * 80 + i));
+    }
+    // The head once in int8, the embedding in bf16, and layers that are half of bf16 and scales.
+    const uint64_t planned = cpu::PackedModel::planned_bytes(arch, DType::kI8);
+    const uint64_t wide = cpu::PackedModel::planned_bytes(arch, DType::kBF16);
+    EXPECT_EQ(planned > wide, tied);
+    EXPECT_GE(packed.bytes(), planned);
+    EXPECT_LT(packed.bytes(), planned + planned / 2);  // padding of small matrices
+  }
+}
+
 TEST(CpuBackend, BitIdenticalForAllThreadCountsAndPageSizes) {
   for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     if (dtype == DType::kBF16 && cpu::best_weight_dtype() != dtype) continue;
@@ -184,12 +253,13 @@ TEST(CpuBackend, SelectsFromItsOwnLogits) {
 // A model that predicts a token from the row before it: the first row of the second forward is one
 // that the first forward kept.
 TEST(CpuBackend, CarriesARowToTheNextForward) {
-  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kI8}) {
     if (dtype == DType::kBF16 && cpu::best_weight_dtype() != dtype) continue;
     const ArchSpec arch = archs()[0];
     const auto model = random_model(arch, 14);
     BackendConfig config = small_config(dtype, 2);
     config.carry_rows = true;
+    const double tolerance = dtype == DType::kF32 ? 1e-4 : 5e-2;
     cpu::CpuBackend backend(arch, model->weights, config, nullptr);
     const auto ids = random_ids(24, arch.vocab_size, 6);
     const size_t width = static_cast<size_t>(arch.vocab_size);
@@ -211,7 +281,7 @@ TEST(CpuBackend, CarriesARowToTheNextForward) {
     shifted(plan);
     backend.execute_tapped(plan.finish(), later.data());
     for (size_t i = 0; i < later.size(); ++i)
-      ASSERT_NEAR(later[i], whole[15 * width + i], dtype == DType::kF32 ? 1e-4 : 5e-2) << i;
+      ASSERT_NEAR(later[i], whole[15 * width + i], tolerance) << i;
 
     // Only the row in front of the forward's first one will do.
     PlanBuilder wrong;

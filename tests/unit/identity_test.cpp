@@ -331,14 +331,18 @@ TEST_P(Identity, SampledOverChunks) {
 }
 
 std::string name_of(const ::testing::TestParamInfo<std::tuple<DType, int>>& info) {
-  return std::string(std::get<0>(info.param) == DType::kF32 ? "F32" : "Bf16") + "Buffer" +
-         std::to_string(std::get<1>(info.param));
+  const DType dtype = std::get<0>(info.param);
+  return std::string(dtype == DType::kF32  ? "F32"
+                     : dtype == DType::kI8 ? "I8"
+                                           : "Bf16") +
+         "Buffer" + std::to_string(std::get<1>(info.param));
 }
 
 INSTANTIATE_TEST_SUITE_P(Tiny, Identity,
                          ::testing::Combine(::testing::Values(DType::kF32, DType::kBF16),
                                             ::testing::Values(1, 2, 4)),
                          name_of);
+INSTANTIATE_TEST_SUITE_P(TinyInt8, Identity, ::testing::Values(std::tuple(DType::kI8, 2)), name_of);
 
 }  // namespace
 }  // namespace diffulex::testing

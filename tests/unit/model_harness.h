@@ -44,8 +44,8 @@ struct ModelSetup {
 };
 
 inline std::ostream& operator<<(std::ostream& out, const ModelSetup& s) {
-  return out << (s.dtype == DType::kF32 ? "f32" : "bf16") << ", buffer " << s.buffer_blocks
-             << ", pages of " << s.page_size << ", " << s.max_requests << " requests, "
+  return out << diffulex::name_of(s.dtype) << ", buffer " << s.buffer_blocks << ", pages of "
+             << s.page_size << ", " << s.max_requests << " requests, "
              << (s.smallest_batch ? "smallest" : "large") << " batch, caching "
              << (s.prefix_caching ? "on" : "off") << ", threads " << s.threads << ", kv tokens "
              << s.kv_tokens << ", device steps " << s.device_steps << ", " << s.strategy << " as "
@@ -172,7 +172,8 @@ class ModelHarness {
     config.max_pages_per_request = (shape.max_model_len + shape.page_size - 1) / shape.page_size;
     config.page_size = shape.page_size;
     config.kv_pages = shape.kv_pages;
-    config.weight_dtype = config.kv_dtype = setup.dtype;
+    config.weight_dtype = setup.dtype;
+    config.kv_dtype = setup.dtype == DType::kI8 ? cpu::best_weight_dtype() : setup.dtype;
     config.threads = setup.threads;
     config.carry_rows = sampler_for(setup.family).shift;
     return config;
