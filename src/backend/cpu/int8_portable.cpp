@@ -42,7 +42,6 @@ using V16 = hn::VFromD<D16>;
 using V32 = hn::VFromD<D32>;
 
 inline constexpr int kLanes = static_cast<int>(hn::MaxLanes(D16()));  // bytes of weights
-inline constexpr int kBlock = 2 * kLanes;                             // of a register block
 inline constexpr int kLineBytes = 4 * static_cast<int>(kInt8Panel);   // four elements per column
 
 // sum + a[2i] * b[2i] + a[2i + 1] * b[2i + 1]
@@ -65,40 +64,62 @@ HWY_INLINE V16 load_weights(const uint8_t* w) {
   return hn::PromoteTo(D16(), hn::LoadU(d8, w));
 }
 
-HWY_INLINE V16 repeat_four(const int8_t* x) {
-  int32_t four;
-  std::memcpy(&four, x, sizeof four);
-  const hn::Rebind<int8_t, D16> d8;
-  const hn::Repartition<int32_t, decltype(d8)> d32;
-  return hn::PromoteTo(D16(), hn::BitCast(d8, hn::Set(d32, four)));
+// Rows of activations widened to 16 bits, a piece of the depth at a time.
+struct Piece {
+  static constexpr int64_t kDepth = 512;
+  HWY_ALIGN int16_t x[kBlockRows * kDepth];
+  int64_t depth;
+
+  HWY_INLINE void load(const int8_t* from, size_t stride, int64_t count) {
+    const hn::Rebind<int8_t, D16> d8;
+    depth = count;
+    for (int r = 0; r < kBlockRows; ++r)  // elements are padded: reads stay inside of the row
+      for (int64_t k = 0; k < count; k += static_cast<int64_t>(hn::Lanes(D16())))
+        hn::Store(hn::PromoteTo(D16(), hn::LoadU(d8, from + static_cast<size_t>(r) * stride + k)),
+                  D16(), x + r * kDepth + k);
+  }
+  HWY_INLINE V16 four(int r, int64_t k) const {  // repeated
+    const hn::Repartition<int64_t, D16> d64;
+    int64_t bits;
+    std::memcpy(&bits, x + r * kDepth + k, sizeof bits);
+    return hn::BitCast(D16(), hn::Set(d64, bits));
+  }
+};
+
+// Every column has two lanes of sums.
+HWY_INLINE void add_halves(V32 sum, int32_t* out) {
+  HWY_ALIGN int32_t halves[kLanes / 2];
+  hn::Store(sum, D32(), halves);
+  for (int c = 0; c < kLanes / 4; ++c) out[c] += halves[2 * c] + halves[2 * c + 1];
 }
 
-// Sums with the columns of one register block; out: [kBlockRows, kInt8Panel]
-HWY_INLINE void sum_block(const int8_t* x, size_t stride, const uint8_t* w, int64_t depth,
-                          int32_t* out) {
-  V32 sum[kBlockRows][2];
-  for (auto& row : sum) row[0] = row[1] = hn::Zero(D32());
-  for (int64_t k = 0; k < depth; k += 4, w += kLineBytes) {
-    const V16 w0 = load_weights(w), w1 = load_weights(w + kLanes);
-    for (int r = 0; r < kBlockRows; ++r) {
-      const V16 four = repeat_four(x + static_cast<size_t>(r) * stride + k);
-      sum[r][0] = add_pairs(sum[r][0], w0, four);
-      sum[r][1] = add_pairs(sum[r][1], w1, four);
-    }
+// Adds sums with the columns of one vector of weights to out [kBlockRows, kInt8Panel].
+HWY_INLINE void sum_block(const Piece& piece, const uint8_t* w, int32_t* out) {
+  static_assert(kBlockRows == 4);
+  V32 s0 = hn::Zero(D32()), s1 = s0, s2 = s0, s3 = s0;
+  for (int64_t k = 0; k < piece.depth; k += 4, w += kLineBytes) {
+    const V16 columns = load_weights(w);
+    s0 = add_pairs(s0, columns, piece.four(0, k));
+    s1 = add_pairs(s1, columns, piece.four(1, k));
+    s2 = add_pairs(s2, columns, piece.four(2, k));
+    s3 = add_pairs(s3, columns, piece.four(3, k));
   }
-  HWY_ALIGN int32_t halves[kLanes];  // two lanes for every column
-  for (int r = 0; r < kBlockRows; ++r) {
-    hn::Store(sum[r][0], D32(), halves);
-    hn::Store(sum[r][1], D32(), halves + kLanes / 2);
-    for (int c = 0; c < kLanes / 2; ++c)
-      out[r * kInt8Panel + c] = halves[2 * c] + halves[2 * c + 1];
-  }
+  add_halves(s0, out);
+  add_halves(s1, out + kInt8Panel);
+  add_halves(s2, out + 2 * kInt8Panel);
+  add_halves(s3, out + 3 * kInt8Panel);
 }
 
 // Sums of kBlockRows rows with the columns of a panel; out: [kBlockRows, kInt8Panel]
 HWY_INLINE void sum_rows(const int8_t* x, size_t stride, const uint8_t* w, int64_t depth,
                          int32_t* out) {
-  for (int at = 0; at < kLineBytes; at += kBlock) sum_block(x, stride, w + at, depth, out + at / 4);
+  Piece piece;
+  std::fill(out, out + kBlockRows * kInt8Panel, 0);
+  for (int64_t k = 0; k < depth; k += Piece::kDepth) {
+    piece.load(x + k, stride, std::min(Piece::kDepth, depth - k));
+    for (int at = 0; at < kLineBytes; at += kLanes)
+      sum_block(piece, w + k * kInt8Panel + at, out + at / 4);
+  }
 }
 
 #endif
