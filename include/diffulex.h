@@ -292,8 +292,7 @@ typedef struct diffulex_engine_config {
   const diffulex_kv* engine_options; /* see diffulex_engine_option */
   size_t engine_option_count;
   diffulex_dtype weight_dtype; /* compute type of the weights */
-  diffulex_dtype
-      kv_dtype; /* of the KV cache; F32 or BF16; AUTO = as the weights, with I8 the better one */
+  diffulex_dtype kv_dtype;     /* of the KV cache; AUTO = as the weights, for I8 as for AUTO */
   diffulex_run_mode run_mode;
   uint32_t block_size;    /* tokens of a diffusion block; 0 = the checkpoint's, or the family's */
   uint32_t buffer_blocks; /* blocks in flight per request, 1..32; 0 = the family's default */
