@@ -649,9 +649,10 @@ DIFFULEX_API void diffulex_engine_config_init(diffulex_engine_config* config, si
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_plan(
     const diffulex_engine_config* config, diffulex_plan* out, diffulex_error** error);
 /* Loads a model and makes an engine, which the caller destroys. On failure nothing stays allocated.
- * Errors: INVALID_ARGUMENT, UNKNOWN_OPTION, IO, MODEL_FORMAT, MODEL_UNSUPPORTED,
- * STRATEGY_UNSUPPORTED, TOKENIZER, HOST_MEMORY, DEVICE_MEMORY, DEVICE_UNAVAILABLE, DEVICE_FAULT,
- * UNSUPPORTED, CANCELLED, ABI_MISMATCH. @thread S */
+ * One error tells everything that is wrong with a model directory. Errors: INVALID_ARGUMENT,
+ * UNKNOWN_OPTION, IO, MODEL_FORMAT, MODEL_UNSUPPORTED, STRATEGY_UNSUPPORTED, TOKENIZER,
+ * HOST_MEMORY, DEVICE_MEMORY, DEVICE_UNAVAILABLE, DEVICE_FAULT, UNSUPPORTED, CANCELLED,
+ * ABI_MISMATCH. @thread S */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_engine_create(
     const diffulex_engine_config* config, diffulex_engine** out, diffulex_error** error);
 /* Aborts what runs, joins the engine's thread and frees everything; NULL is fine. @thread X */

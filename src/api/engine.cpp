@@ -1,10 +1,12 @@
 // Engines: plan, create, step, wait, observe.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "api/guard.h"
 #include "api/handles.h"
 #include "base/system.h"
+#include "engine/model_files.h"
 #include "model/family.h"
 
 using diffulex::EngineConfig;
@@ -95,6 +97,20 @@ diffulex_engine_info info_of(const diffulex_engine& handle) {
   return info;
 }
 
+// resolve() reads metadata alone. Where that is broken the other files are looked at too, so that
+// one error tells everything.
+EngineConfig resolve_for_load(const diffulex_engine_config& config) {
+  diffulex::ProblemList problems;
+  std::optional<EngineConfig> resolved;
+  if (!problems.attempt([&] { resolved = diffulex::resolve(config); })) {
+    const std::string model_dir = config.model_dir;
+    diffulex::open_model_files(model_dir,
+                               config.tokenizer_dir != nullptr ? config.tokenizer_dir : model_dir,
+                               nullptr, &problems);
+  }
+  return std::move(*resolved);
+}
+
 }  // namespace
 
 extern "C" {
@@ -124,7 +140,7 @@ diffulex_status diffulex_engine_create(const diffulex_engine_config* config, dif
         };
     auto handle = std::make_unique<diffulex_engine>();
     handle->engine = std::make_unique<diffulex::Engine>(
-        diffulex::resolve(full), Log(full.log, full.log_user_data, full.log_level), progress);
+        resolve_for_load(full), Log(full.log, full.log_user_data, full.log_level), progress);
     handle->kernels = handle->engine->kernels();
     if (handle->engine->tokenizer() != nullptr) {
       handle->tokenizer = new diffulex_tokenizer;

@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/system.h"
-#include "model/checkpoint.h"
+#include "engine/model_files.h"
 
 namespace diffulex {
 namespace {
@@ -44,17 +44,6 @@ LoadProgress throttle(const ProgressFn& fn) {
   };
 }
 
-// Null when the model's directory has no tokenizer at all. One that was asked for must be there.
-std::shared_ptr<const text::Tokenizer> load_tokenizer(const EngineConfig& config, const Log& log) {
-  try {
-    return text::Tokenizer::load(config.tokenizer_dir);
-  } catch (const Error& error) {
-    if (error.status() != DIFFULEX_E_IO || config.tokenizer_dir != config.model_dir) throw;
-    log.write(DIFFULEX_LOG_WARN, "loader", "no tokenizer: " + error.message());
-    return nullptr;
-  }
-}
-
 void check_memory(const EngineConfig& config) {
   const MemoryPlan& m = config.memory;
   const uint64_t needed = m.weights + m.kv + m.workspace;
@@ -82,14 +71,18 @@ Engine::Engine(EngineConfig config, Log log, const ProgressFn& progress)
 void Engine::load(const ProgressFn& progress) {
   check_memory(config_);
   report(progress, progress_of(DIFFULEX_LOAD_OPEN, 0, 0, config_.model_dir.c_str(), 0));
-  const std::shared_ptr<Checkpoint> checkpoint = Checkpoint::open(config_.model_dir);
-  for (const std::string& warning : checkpoint->warnings())
+  ProblemList problems;
+  const ModelFiles files =
+      open_model_files(config_.model_dir, config_.tokenizer_dir, config_.model.get(), &problems);
+  config_.model.reset();
+  for (const std::string& warning : files.warnings)
     log_.write(DIFFULEX_LOG_WARN, "loader", warning);
   for (const std::string& note : config_.notes) log_.write(DIFFULEX_LOG_INFO, "engine", note);
-  tokenizer_ = load_tokenizer(config_, log_);
+  tokenizer_ = files.tokenizer;
   if (tokenizer_ != nullptr)  // what is chosen can be decoded
     config_.arch.token_count = std::min(config_.arch.token_count, tokenizer_->vocab_size());
-  backend_ = config_.make_backend(config_.arch, checkpoint->weights(), config_.backend,
+  settle_head(files.checkpoint->arch());
+  backend_ = config_.make_backend(config_.arch, files.checkpoint->weights(), config_.backend,
                                   throttle(progress));
   kernels_ = backend_->kernels();
   take_sizes();
@@ -102,6 +95,14 @@ void Engine::load(const ProgressFn& progress) {
   publisher_.publish_engine(*scheduler_, *cache_, diffulex_step_stats{});
   report(progress, progress_of(DIFFULEX_LOAD_WARMUP, 1, 1, kernels_.c_str(), 1));
   log_.write(DIFFULEX_LOG_INFO, "engine", "loaded " + config_.model_dir + " on " + kernels_);
+}
+
+// Whether the head is the embedding is for the weights to say, not for config.json.
+void Engine::settle_head(const ArchSpec& opened) {
+  if (opened.tied_embeddings == config_.arch.tied_embeddings) return;
+  config_.arch.tied_embeddings = opened.tied_embeddings;
+  config_.memory.weights = plan_memory(*config_.device, config_.arch, config_.backend).weights;
+  check_memory(config_);
 }
 
 // As it is: a backend that measures what is left for the cache may have other sizes than planned.

@@ -70,6 +70,7 @@ class Engine {
   class StepGuard;
 
   void load(const ProgressFn& progress);
+  void settle_head(const ArchSpec& opened);
   void take_sizes();
   void take_commands();
   void end_late_requests();

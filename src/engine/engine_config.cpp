@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 #include "base/system.h"
-#include "model/checkpoint.h"
 
 namespace diffulex {
 namespace {
@@ -284,7 +283,8 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   check_fields(config);
   OptionValues options = gather_options(config);
   const Device& device = find_device(config.devices);
-  ArchSpec arch = read_arch(config.model_dir);
+  const auto model = std::make_shared<const ModelConfig>(read_model_config(config.model_dir));
+  ArchSpec arch = model->arch;
   const Strategy& strategy =
       find_strategy(config.strategy != nullptr ? config.strategy : arch.decoding.strategy);
   OptionValues strategy_options(strategy.options);
@@ -331,6 +331,7 @@ EngineConfig resolve(const diffulex_engine_config& config) {
   return EngineConfig{
       .model_dir = config.model_dir,
       .tokenizer_dir = config.tokenizer_dir != nullptr ? config.tokenizer_dir : config.model_dir,
+      .model = model,
       .arch = std::move(arch),
       .strategy = &strategy,
       .strategy_options = std::move(strategy_options),

@@ -6,7 +6,7 @@
 
 #include "backend/devices.h"
 #include "diffulex.h"
-#include "model/arch.h"
+#include "model/model_config.h"
 #include "strategy/strategy.h"
 
 namespace diffulex {
@@ -16,6 +16,7 @@ std::span<const OptionSpec> engine_options();  // the table behind diffulex_engi
 struct EngineConfig {
   std::string model_dir;
   std::string tokenizer_dir;
+  std::shared_ptr<const ModelConfig> model;  // of model_dir, until it is loaded
   ArchSpec arch;
   const Strategy* strategy = nullptr;
   OptionValues strategy_options;

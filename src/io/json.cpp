@@ -40,11 +40,13 @@ class Builder {
     const auto [at, fresh] = members.try_emplace(name, nullptr);
     if (!fresh && rules_.unique_keys) fail(path_, rules_, "key '" + name + "' appears twice");
     member_ = &at->second;
+    key_ = name;
     return true;
   }
 
   bool parse_error(size_t, const std::string&, const json::exception& problem) {
-    fail(path_, rules_, std::string("not valid JSON: ") + problem.what());
+    const std::string place = key_.empty() ? "" : " (behind key '" + key_ + "')";
+    fail(path_, rules_, "not valid JSON: " + std::string(problem.what()) + place);
   }
 
  private:
@@ -82,6 +84,7 @@ class Builder {
   const JsonRules& rules_;
   std::vector<json*> open_;  // enclosing objects and arrays; a parent does not grow meanwhile
   json* member_ = nullptr;   // of the innermost object
+  std::string key_;          // the last one, to say where a text breaks off
 };
 
 // From the leaves up: a container without elements is destroyed without taking memory. No deeper

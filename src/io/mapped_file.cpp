@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <system_error>
@@ -50,6 +51,35 @@ size_t regular_file_size(const Descriptor& file, const std::string& path) {
   return static_cast<size_t>(size);
 }
 
+struct Pages {
+  std::byte* begin;
+  size_t bytes;
+};
+
+uintptr_t page_size() {
+  static const auto size = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
+  return size;
+}
+
+uintptr_t address(const std::byte* data) { return reinterpret_cast<uintptr_t>(data); }
+
+std::byte* changeable(const std::byte* data) {
+  return const_cast<std::byte*>(data);
+}  // for madvise
+
+Pages pages_inside(const std::byte* data, size_t bytes) {
+  const size_t skipped = (page_size() - address(data) % page_size()) % page_size();
+  if (skipped >= bytes) return {nullptr, 0};
+  const size_t left = bytes - skipped;
+  return {changeable(data) + skipped, left - left % page_size()};
+}
+
+Pages pages_around(const std::byte* data, size_t bytes) {
+  if (bytes == 0) return {nullptr, 0};
+  const size_t added = address(data) % page_size();
+  return {changeable(data) - added, bytes + added};  // the system rounds the end up
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::string& path) : path_(path) {
@@ -79,12 +109,26 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   return *this;
 }
 
-void MappedFile::advise_sequential() const noexcept {
-  if (data_ != nullptr) ::madvise(data_, size_, MADV_SEQUENTIAL);
+void MappedFile::release(const std::byte* data, size_t bytes) noexcept {
+  const Pages pages = pages_inside(data, bytes);
+  if (pages.bytes != 0) ::madvise(pages.begin, pages.bytes, MADV_DONTNEED);
 }
 
-void MappedFile::release_pages() const noexcept {
-  if (data_ != nullptr) ::madvise(data_, size_, MADV_DONTNEED);
+void MappedFile::populate(const std::byte* data, size_t bytes) noexcept {
+#ifdef MADV_POPULATE_READ
+  const Pages pages = pages_around(data, bytes);
+  if (pages.bytes != 0) ::madvise(pages.begin, pages.bytes, MADV_POPULATE_READ);
+#else
+  (void)data, (void)bytes;
+#endif
+}
+
+void MappedFile::read_ahead(const std::byte* data, size_t bytes) noexcept {
+  // The system cuts a longer wish off at what a single read of the disk may take.
+  constexpr size_t kPiece = size_t{512} << 10;
+  const Pages pages = pages_around(data, bytes);
+  for (size_t at = 0; at < pages.bytes; at += kPiece)
+    ::madvise(pages.begin + at, std::min(kPiece, pages.bytes - at), MADV_WILLNEED);
 }
 
 }  // namespace diffulex

@@ -23,9 +23,16 @@ class MappedFile {
   std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
   std::string_view text() const noexcept { return {reinterpret_cast<const char*>(data_), size_}; }
 
-  // Hints only: a system that ignores them changes nothing but speed.
-  void advise_sequential() const noexcept;
-  void release_pages() const noexcept;  // the next read comes from the page cache or the disk
+  // Hints only: a system that ignores them changes nothing but speed and memory. What is released
+  // comes from the page cache or the disk when it is read again.
+  void release_pages() const noexcept { release(data_, size_); }
+
+  // The same for a part of a mapped file; any thread. Pages that lie in the part as a whole go.
+  static void release(const std::byte* data, size_t bytes) noexcept;
+  // Reads the part in now, in this thread, so that it does not fault page by page.
+  static void populate(const std::byte* data, size_t bytes) noexcept;
+  // Has the system read the part from the disk meanwhile.
+  static void read_ahead(const std::byte* data, size_t bytes) noexcept;
 
  private:
   std::string path_;

@@ -33,12 +33,17 @@ constexpr std::array<DtypeSize, 20> kDtypes = {{
   throw Error(DIFFULEX_E_MODEL_FORMAT, file_name(path) + ": " + what).with("path", path);
 }
 
-[[noreturn]] void fail_tensor(const std::string& path, const std::string& tensor,
-                              const std::string& what) {
-  throw Error(DIFFULEX_E_MODEL_FORMAT, file_name(path) + ": tensor '" + tensor + "' " + what)
+Error tensor_problem(const std::string& path, const std::string& tensor, const std::string& what) {
+  return Error(DIFFULEX_E_MODEL_FORMAT, file_name(path) + ": tensor '" + tensor + "' " + what)
       .with("path", path)
       .with("tensor", tensor);
 }
+
+// A tensor whose data does not lie in the file.
+class OutsideFile : public Error {
+ public:
+  explicit OutsideFile(Error problem) : Error(std::move(problem)) {}
+};
 
 // One entry of the header on its way into a TensorEntry.
 class EntryReader {
@@ -63,7 +68,9 @@ class EntryReader {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& what) const { fail_tensor(path_, name_, what); }
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw tensor_problem(path_, name_, what);
+  }
 
   const json& member(const char* key, json::value_t type) const {
     const auto found = value_.find(key);
@@ -94,8 +101,10 @@ class EntryReader {
     const auto begin = pair[0].get<uint64_t>();
     const auto end = pair[1].get<uint64_t>();
     if (begin > end || end > data_size) {
-      refuse("has data_offsets [" + std::to_string(begin) + ", " + std::to_string(end) +
-             "] outside the " + std::to_string(data_size) + " data bytes of the file");
+      throw OutsideFile(tensor_problem(path_, name_,
+                                       "has data_offsets [" + std::to_string(begin) + ", " +
+                                           std::to_string(end) + "] outside the " +
+                                           std::to_string(data_size) + " data bytes of the file"));
     }
     return {static_cast<size_t>(begin), static_cast<size_t>(end)};
   }
@@ -120,8 +129,18 @@ class EntryReader {
   const json& value_;
 };
 
+// What a clone without Git LFS leaves in place of a large file.
+void refuse_pointer(std::span<const std::byte> file, const std::string& path) {
+  const std::string_view text(reinterpret_cast<const char*>(file.data()),
+                              std::min<size_t>(file.size(), 100));
+  if (text.starts_with("version ") && text.find("git-lfs") != std::string_view::npos) {
+    fail(path, "this is a Git LFS pointer, not the file itself; fetch it with 'git lfs pull'");
+  }
+}
+
 // The header's text; what follows it is data.
 std::string_view header_text(std::span<const std::byte> file, const std::string& path) {
+  refuse_pointer(file, path);
   if (file.size() < kLengthBytes) {
     fail(path, "only " + std::to_string(file.size()) + " bytes, too short for safetensors");
   }
@@ -141,20 +160,81 @@ std::string_view header_text(std::span<const std::byte> file, const std::string&
   return {text, static_cast<size_t>(length)};
 }
 
-void check_overlaps(const std::vector<TensorEntry>& entries, const std::string& path) {
-  std::vector<const TensorEntry*> by_place;
-  for (const TensorEntry& entry : entries) {
-    if (entry.bytes != 0) by_place.push_back(&entry);
+// Reads the header; what is malformed becomes a problem.
+class HeaderReader {
+ public:
+  using Names = std::set<std::string, std::less<>>;
+
+  HeaderReader(const std::string& path, Names* malformed, ProblemList* problems)
+      : path_(path), malformed_(*malformed), problems_(*problems) {}
+
+  std::vector<TensorEntry> read(std::span<const std::byte> file) {
+    const std::string_view text = header_text(file, path_);
+    const JsonDocument document = parse_json_object(text, path_, {.max_depth = kMaxHeaderDepth});
+    const json& header = document.root();
+    const std::span<const std::byte> data = file.subspan(kLengthBytes + text.size());
+    std::vector<TensorEntry> entries;
+    entries.reserve(header.size());
+    for (const auto& [name, value] : header.items()) {  // the parser keeps keys sorted
+      if (name == "__metadata__") continue;
+      const EntryReader entry(path_, name, value);
+      const bool sound =
+          problems_.attempt([&] { read_entry(entry, data, &entries); }) && last_is_inside_;
+      if (!sound) malformed_.insert(name);
+    }
+    report_outside();
+    refuse_overlaps(&entries);
+    return entries;
   }
-  std::sort(by_place.begin(), by_place.end(),
-            [](const TensorEntry* a, const TensorEntry* b) { return a->data < b->data; });
-  for (size_t i = 1; i < by_place.size(); ++i) {
-    const TensorEntry& before = *by_place[i - 1];
-    if (before.data + before.bytes > by_place[i]->data) {
-      fail_tensor(path, by_place[i]->name, "overlaps tensor '" + before.name + "'");
+
+ private:
+  void read_entry(const EntryReader& entry, std::span<const std::byte> data,
+                  std::vector<TensorEntry>* entries) {
+    last_is_inside_ = true;
+    try {
+      entries->push_back(entry.read(data));
+    } catch (const OutsideFile& problem) {
+      last_is_inside_ = false;
+      outside_.push_back(problem);
     }
   }
-}
+
+  // A file that was cut loses many tensors at once: one problem.
+  void report_outside() {
+    if (outside_.empty()) return;
+    const Error& first = outside_.front();
+    std::string message = first.message();
+    if (outside_.size() > 1) {
+      message += ", and so have " + std::to_string(outside_.size() - 1) + " more tensors";
+    }
+    Error problem(first.status(), message + "; is the file complete?");
+    for (const auto& [key, value] : first.details()) static_cast<Error&&>(problem).with(key, value);
+    problems_.add(std::move(problem));
+  }
+
+  void refuse_overlaps(std::vector<TensorEntry>* entries) {
+    std::vector<const TensorEntry*> by_place;
+    for (const TensorEntry& entry : *entries) {
+      if (entry.bytes != 0) by_place.push_back(&entry);
+    }
+    std::sort(by_place.begin(), by_place.end(),
+              [](const TensorEntry* a, const TensorEntry* b) { return a->data < b->data; });
+    for (size_t i = 1; i < by_place.size(); ++i) {
+      const TensorEntry& before = *by_place[i - 1];
+      if (before.data + before.bytes <= by_place[i]->data) continue;
+      problems_.add(
+          tensor_problem(path_, by_place[i]->name, "overlaps tensor '" + before.name + "'"));
+      malformed_.insert(by_place[i]->name);
+    }
+    std::erase_if(*entries, [&](const TensorEntry& e) { return malformed_.contains(e.name); });
+  }
+
+  const std::string& path_;
+  Names& malformed_;
+  ProblemList& problems_;
+  std::vector<Error> outside_;
+  bool last_is_inside_ = true;
+};
 
 }  // namespace
 
@@ -176,24 +256,18 @@ std::string shape_text(std::span<const int64_t> shape) {
 
 std::vector<TensorEntry> SafetensorsFile::parse(std::span<const std::byte> file,
                                                 const std::string& path) {
-  const std::string_view text = header_text(file, path);
-  const JsonDocument document = parse_json_object(text, path, {.max_depth = kMaxHeaderDepth});
-  const json& header = document.root();
-  const std::span<const std::byte> data = file.subspan(kLengthBytes + text.size());
-  std::vector<TensorEntry> entries;
-  entries.reserve(header.size());
-  for (const auto& [name, value] : header.items()) {  // the parser keeps keys sorted
-    if (name == "__metadata__") continue;
-    entries.push_back(EntryReader(path, name, value).read(data));
-  }
-  check_overlaps(entries, path);
+  ProblemList problems;
+  std::set<std::string, std::less<>> malformed;
+  std::vector<TensorEntry> entries = HeaderReader(path, &malformed, &problems).read(file);
+  problems.check(path);
   return entries;
 }
 
 SafetensorsFile::SafetensorsFile(const std::string& path)
-    : file_(path), entries_(parse(file_.bytes(), path)) {
-  file_.advise_sequential();
-}
+    : file_(path), entries_(parse(file_.bytes(), path)) {}
+
+SafetensorsFile::SafetensorsFile(const std::string& path, ProblemList* problems)
+    : file_(path), entries_(HeaderReader(path, &malformed_, problems).read(file_.bytes())) {}
 
 const TensorEntry* SafetensorsFile::find(std::string_view name) const noexcept {
   const auto found = std::lower_bound(

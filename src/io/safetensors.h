@@ -3,13 +3,16 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/problem_list.h"
 #include "io/mapped_file.h"
 
 namespace diffulex {
@@ -31,6 +34,8 @@ class SafetensorsFile {
  public:
   // Throws Error: DIFFULEX_E_IO, or DIFFULEX_E_MODEL_FORMAT naming the file and the tensor.
   explicit SafetensorsFile(const std::string& path);
+  // The same, but malformed tensors are left out and added to *problems, not thrown.
+  SafetensorsFile(const std::string& path, ProblemList* problems);
 
   // The check alone, on bytes in memory; path is for messages. Entries come sorted by name.
   static std::vector<TensorEntry> parse(std::span<const std::byte> file, const std::string& path);
@@ -38,10 +43,13 @@ class SafetensorsFile {
   const std::string& path() const noexcept { return file_.path(); }
   const std::vector<TensorEntry>& entries() const noexcept { return entries_; }
   const TensorEntry* find(std::string_view name) const noexcept;  // nullptr: no such tensor
+  const std::set<std::string, std::less<>>& malformed() const noexcept { return malformed_; }
+  bool is_malformed(std::string_view name) const { return malformed_.contains(name); }
   void release_pages() const noexcept { file_.release_pages(); }
 
  private:
   MappedFile file_;
+  std::set<std::string, std::less<>> malformed_;  // names of entries that were left out
   std::vector<TensorEntry> entries_;
 };
 

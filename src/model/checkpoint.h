@@ -8,9 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "base/problem_list.h"
 #include "io/safetensors.h"
 #include "model/arch.h"
-#include "model/family.h"
+#include "model/model_config.h"
 #include "model/weights.h"
 
 namespace diffulex {
@@ -21,9 +22,14 @@ ArchSpec read_arch(const std::string& dir);
 
 class Checkpoint {
  public:
-  // Throws one Error that names all missing, unexpected, misshaped and unusable tensors.
+  // Throws one Error that names everything that is wrong: in the small files, the index and the
+  // weight files, and all missing, unexpected, misshaped and unusable tensors.
   static std::shared_ptr<Checkpoint> open(const std::string& dir,
-                                          std::span<const Family> known = families());
+                                          std::span<const Family> families = diffulex::families());
+  // Adds it to *problems instead, and returns null then. known: what the small files of the
+  // directory say, where they have been read without a problem; or null.
+  static std::shared_ptr<Checkpoint> open(const std::string& dir, const ModelConfig* known,
+                                          ProblemList* problems);
 
   const ArchSpec& arch() const noexcept { return arch_; }
   const ModelWeights& weights() const noexcept { return weights_; }
@@ -36,6 +42,8 @@ class Checkpoint {
  private:
   class Opener;
   Checkpoint() = default;
+  static std::shared_ptr<Checkpoint> open(const std::string& dir, const ModelConfig* known,
+                                          std::span<const Family> families, ProblemList* problems);
 
   ArchSpec arch_;
   std::vector<SafetensorsFile> files_;

@@ -1,5 +1,6 @@
 #include "model/config_reader.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
@@ -17,11 +18,25 @@ bool is_size(const json& value, int limit) {
          value.get<uint64_t>() <= static_cast<uint64_t>(limit);
 }
 
-std::string joined(const std::vector<std::string>& parts) {
-  std::string text;
-  for (const std::string& part : parts) text.append(text.empty() ? "" : "; ").append(part);
-  return text;
+// Letters to insert, remove, replace or swap until a becomes b.
+size_t edits(std::string_view a, std::string_view b) {
+  std::vector<size_t> before, last(b.size() + 1), row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) last[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      row[j] = std::min({last[j] + 1, row[j - 1] + 1, last[j - 1] + (a[i - 1] != b[j - 1])});
+      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+      if (swapped) row[j] = std::min(row[j], before[j - 2] + 1);
+    }
+    before = last;
+    last = row;
+  }
+  return last[b.size()];
 }
+
+constexpr size_t kMaxEdits = 2;
+constexpr size_t kMaxKey = 64;  // longer keys are no misspellings of ours
 
 }  // namespace
 
@@ -51,7 +66,8 @@ bool ConfigReader::has(std::string_view key) const { return value(key) != nullpt
 
 int ConfigReader::size(std::string_view key, int limit) {
   if (!has(key)) {
-    malformed(key, "is missing");
+    const std::string other = contains(key) ? "" : misspelling_of(key);
+    malformed(key, other.empty() ? "is missing" : "is missing; is '" + other + "' meant for it?");
     return 1;
   }
   return size_or(key, 1, limit);
@@ -143,13 +159,25 @@ std::vector<std::string> ConfigReader::text_list(std::string_view key) {
 }
 
 void ConfigReader::malformed(std::string_view key, const std::string& what) {
-  if (malformed_.empty()) first_malformed_ = key;
-  malformed_.push_back("key '" + std::string(key) + "' " + what);
+  add(DIFFULEX_E_MODEL_FORMAT, key, "' " + what);
 }
 
 void ConfigReader::unsupported(std::string_view key, const std::string& what) {
-  if (unsupported_.empty()) first_unsupported_ = key;
-  unsupported_.push_back("key '" + std::string(key) + "': " + what);
+  add(DIFFULEX_E_MODEL_UNSUPPORTED, key, "': " + what);
+}
+
+void ConfigReader::add(diffulex_status status, std::string_view key, const std::string& what) {
+  const std::string name(key);
+  if (!bad_keys_.insert(name).second) return;  // what follows from a problem is none
+  problems_.add(Error(status, file_name(path_) + ": key '" + name + what)
+                    .with("path", path_)
+                    .with("key", name));
+}
+
+std::string ConfigReader::misspelling_of(std::string_view key) const {
+  for (const auto& [other, unused] : config_.items())
+    if (other.size() <= kMaxKey && edits(other, key) <= kMaxEdits) return other;
+  return {};
 }
 
 void ConfigReader::refuse_flag(std::string_view key, bool value, std::string_view what) {
@@ -160,20 +188,6 @@ void ConfigReader::refuse_values(std::string_view key, std::string_view what) {
   const json* found = value(key);
   if (found == nullptr || (found->is_structured() && found->empty())) return;
   unsupported(key, std::string(what));
-}
-
-void ConfigReader::check() const {
-  const std::string file = file_name(path_) + ": ";
-  if (!malformed_.empty()) {
-    throw Error(DIFFULEX_E_MODEL_FORMAT, file + joined(malformed_))
-        .with("path", path_)
-        .with("key", first_malformed_);
-  }
-  if (!unsupported_.empty()) {
-    throw Error(DIFFULEX_E_MODEL_UNSUPPORTED, file + joined(unsupported_))
-        .with("path", path_)
-        .with("key", first_unsupported_);
-  }
 }
 
 }  // namespace diffulex

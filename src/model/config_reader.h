@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/dtype.h"
+#include "base/problem_list.h"
 
 namespace diffulex {
 
@@ -41,20 +43,20 @@ class ConfigReader {
   void refuse_flag(std::string_view key, bool value, std::string_view what);
   void refuse_values(std::string_view key, std::string_view what);  // anything but null or {}
 
-  // Throws MODEL_FORMAT for missing and malformed keys, else MODEL_UNSUPPORTED for unsupported
-  // ones.
-  void check() const;
+  // Throws one Error for all keys: MODEL_FORMAT when any is missing or malformed, else
+  // MODEL_UNSUPPORTED.
+  void check() const { problems_.check(path_); }
 
  private:
   const nlohmann::json* find(std::string_view key) const;   // nullptr: absent; may point to null
   const nlohmann::json* value(std::string_view key) const;  // nullptr: absent or null
+  void add(diffulex_status status, std::string_view key, const std::string& what);
+  std::string misspelling_of(std::string_view key) const;  // a key that may be meant; or empty
 
   const nlohmann::json& config_;
   std::string path_;
-  std::vector<std::string> malformed_;
-  std::vector<std::string> unsupported_;
-  std::string first_malformed_;
-  std::string first_unsupported_;
+  std::set<std::string> bad_keys_;
+  ProblemList problems_;
 };
 
 }  // namespace diffulex

@@ -7,10 +7,15 @@
 #include "io/json.h"
 #include "io/path.h"
 #include "io/safetensors.h"
+#include "model/directory.h"
+#include "model/quantization.h"
 #include "model/token_ids.h"
+#include "model/tokenizer_files.h"
 
 namespace diffulex {
 namespace {
+
+using nlohmann::json;
 
 bool is_qk_norm(std::string_view tensor) { return tensor.ends_with(".self_attn.q_norm.weight"); }
 
@@ -50,24 +55,58 @@ const Family& supported_family(const ModelIdentity& identity, std::span<const Fa
   return *family;
 }
 
+JsonDocument read_config(const std::string& dir, const std::string& path) {
+  if (!entry_exists(path)) throw missing_config(dir);
+  return read_json_object(path);
+}
+
+Error quantized(const std::string& path, const std::string& format) {
+  return Error(DIFFULEX_E_MODEL_UNSUPPORTED,
+               "config.json: key 'quantization_config': " + quantization_advice(format))
+      .with("path", path)
+      .with("key", "quantization_config");
+}
+
 }  // namespace
 
-ModelConfig read_model_config(const std::string& dir, std::span<const Family> known) {
-  const std::string path = join_path(dir, "config.json");
-  const JsonDocument document = read_json_object(path);
-  ModelIdentity identity = identify(document.root());
-  // What calls itself a Dream is one of two families, and config.json need not say which.
-  identity.has_qk_norm = identity.model_type == "Dream" && has_qk_norm(dir);
+ModelConfig read_model_config(const std::string& dir, std::span<const Family> known,
+                              ProblemList* problems) {
   ModelConfig model;
-  model.family = &supported_family(identity, known, path);
-  ConfigReader config(document.root(), path);
-  config.refuse_values("quantization_config", "quantized checkpoints");
-  model.arch = model.family->parse(config);
-  config.check();
-  model.arch.family = model.family->name;
-  model.arch.decoding = model.family->decoding;
+  const std::string path = join_path(dir, "config.json");
+  JsonDocument document;
+  if (!problems->attempt([&] { document = read_config(dir, path); })) return model;
+  const json& root = document.root();
+  const std::string quantization = quantization_of(root);
+  model.quantized = !quantization.empty();
+  if (model.quantized) problems->add(quantized(path, quantization));
+  ModelIdentity identity = identify(root);
+  const Family* family = nullptr;
+  ConfigReader config(root, path);
+  const bool sound = problems->attempt([&] {
+    // What calls itself a Dream is one of two families, and config.json need not say which.
+    identity.has_qk_norm = identity.model_type == "Dream" && has_qk_norm(dir);
+    family = &supported_family(identity, known, path);
+    model.arch = family->parse(config);
+    config.check();
+  });
+  if (!sound) {  // shapes and ids are unknown, but what is malformed in the other files is not
+    problems->attempt([&] { TokenizerFiles::read(dir); });
+    return model;
+  }
+  model.family = family;
+  model.arch.family = family->name;
+  model.arch.decoding = family->decoding;
   if (!identity.architectures.empty()) model.arch.architecture = identity.architectures.front();
-  derive_token_ids(dir, *model.family, config, &model.arch, &model.warnings);
+  problems->attempt([&] { derive_token_ids(dir, *family, config, &model.arch, &model.warnings); });
+  return model;
+}
+
+ModelConfig read_model_config(const std::string& dir, std::span<const Family> known) {
+  ProblemList problems;
+  problems.attempt([&] { check_directory(dir); });
+  ModelConfig model;
+  if (problems.empty()) model = read_model_config(dir, known, &problems);
+  problems.check(dir);
   return model;
 }
 

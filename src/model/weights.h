@@ -18,7 +18,8 @@ struct WeightView {
   DType dtype = DType::kBF16;
   int64_t rows = 0;
   int64_t cols = 1;
-  std::string name;  // tensor name in the file, for messages and progress
+  std::string name;     // tensor name in the file, for messages and progress
+  bool mapped = false;  // data is a MappedFile's: its pages may be given back once they are read
 
   explicit operator bool() const { return data != nullptr; }
   size_t bytes() const {

@@ -106,19 +106,51 @@ Outcomes unsupported_kinds() {
   return value_fails("hidden_act", "gelu") + value_fails("torch_dtype", "int8") +
          value_fails("use_sliding_window", true) +
          value_fails("rope_scaling", {{"rope_type", "yarn"}, {"factor", 4}}) +
-         value_fails("quantization_config", {{"bits", 4}}) +
          value_fails("layer_types", {"sliding_attention"});
+}
+
+// Of tensors that fit it.
+Outcomes head_fails(int64_t dim) {
+  const TempDir dir;
+  TinyCheckpoint checkpoint;
+  checkpoint.config["head_dim"] = dim;
+  const std::string attention = "model.layers.0.self_attn.";
+  for (const char* part : {"q_proj", "k_proj", "v_proj", "o_proj", "q_norm", "k_norm"}) {
+    const std::string name = attention + part + ".weight";
+    std::vector<int64_t> shape = {2 * dim, 64};
+    if (std::string(part) == "o_proj") shape = {64, 2 * dim};
+    if (std::string(part).ends_with("norm")) shape = {dim};
+    checkpoint.tensor(name) = TinyCheckpoint::zeros(name, shape);
+  }
+  checkpoint.write(dir.path());
+  return both_fail(dir.path(), "head_dim");
+}
+
+Outcomes quantized() {
+  constexpr const char* kKey = "quantization_config";
+  Outcomes outcomes = value_fails(kKey, {{"bits", 4}}) + value_fails(kKey, true);
+  for (const char* method : {"gptq", "awq", "fp8", "compressed-tensors", "bitsandbytes", "hqq",
+                             "modelopt", "torchao", "tomorrow"})
+    outcomes = outcomes + value_fails(kKey, {{"quant_method", method}});
+  return outcomes;
+}
+
+Outcomes lone_adapter() {
+  const TempDir dir;
+  write_file(dir / "adapter_config.json", "{}");
+  write_file(dir / "adapter_model.safetensors", "x");
+  return {plan_fails(dir.path(), kConfig)};
 }
 
 Outcomes missing_directory() {
   const TempDir dir;
-  return both_fail(dir / "nothing", kConfig);
+  return both_fail(dir / "nothing", "nothing");
 }
 
 Outcomes file_as_directory() {
   const TempDir dir;
   write_file(dir / "file", "text");
-  return both_fail(dir / "file", kConfig);
+  return both_fail(dir / "file", "file");
 }
 
 Outcomes empty_directory() {
@@ -128,6 +160,8 @@ Outcomes empty_directory() {
 
 Outcomes directory_as_config() {
   const TempDir dir;
+  TinyCheckpoint().write(dir.path());
+  std::filesystem::remove(dir / kConfig);
   std::filesystem::create_directory(dir / kConfig);
   return both_fail(dir.path(), kConfig);
 }
@@ -152,11 +186,13 @@ void add_model_config_cases(Cases* cases) {
   c["config-key-mistyped"] = mistyped_keys;
   c["config-size"] = absurd_sizes;
   c["config-heads"] = odd_heads;
-  c["head-size"] = [] { return value_fails("head_dim", 8) + value_fails("head_dim", 1 << 12); };
+  c["head-size"] = [] { return head_fails(8) + head_fails(1 << 12); };
   c["config-mask"] = bad_mask;
   c["generation-config"] = bad_generation_config;
   c["architecture-unknown"] = unknown_architecture;
   c["config-unsupported"] = unsupported_kinds;
+  c["config-quantized"] = quantized;
+  c["adapter"] = lone_adapter;
 }
 
 }  // namespace diffulex_tests::errors

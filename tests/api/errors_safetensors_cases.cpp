@@ -149,11 +149,54 @@ Outcomes directory_as_weights() {
   });
 }
 
+// Weights of another format, and what training leaves beside them.
+Outcomes foreign_weights() {
+  Outcomes outcomes;
+  for (const char* name : {"model.gguf", "pytorch_model.bin", "model.pth", "model.pt", "model.ckpt",
+                           "tf_model.h5", "flax_model.msgpack", "weights.npz"})
+    outcomes = outcomes + damaged_fails(name, [&](const TempDir& dir) {
+                 std::filesystem::remove(dir / kWeights);
+                 write_file(dir / "training_args.bin", "x");
+                 write_file(dir / name, "x");
+               });
+  return outcomes;
+}
+
+Outcomes dangling_link() {
+  return damaged_fails(kWeights, [](const TempDir& dir) {
+    std::filesystem::remove(dir / kWeights);
+    std::filesystem::create_symlink("nowhere", dir / kWeights);
+  });
+}
+
+Outcomes quantized_tensors() {
+  Outcomes outcomes;
+  for (const char* suffix : {"qweight", "qzeros", "scales", "g_idx", "weight_scale",
+                             "weight_scale_inv", "weight_packed", "SCB", "absmax", "W_q"}) {
+    const std::string name = std::string("model.layers.0.self_attn.q_proj.") + suffix;
+    outcomes = outcomes + tensors_fail(name, [&](TinyCheckpoint& checkpoint) {
+                 checkpoint.tensors.push_back(TinyCheckpoint::zeros(name, {64}));
+               });
+  }
+  for (const char* dtype : {"F8_E4M3", "F8_E5M2", "I8", "U8"})
+    outcomes = outcomes + tensors_fail(kQuery, [&](TinyCheckpoint& checkpoint) {
+                 checkpoint.tensor(kQuery).dtype = dtype;
+                 checkpoint.tensor(kQuery).bytes.resize(64 * 64);
+               });
+  return outcomes;
+}
+
 }  // namespace
 
 void add_safetensors_cases(Cases* cases) {
   Cases& c = *cases;
   c["weights-missing"] = no_weights;
+  c["weights-foreign"] = foreign_weights;
+  c["weights-pointer"] = [] {
+    return weights_fail({"version https://git-lfs.example/spec/v1\noid sha256:00\nsize 1234567\n"});
+  };
+  c["weights-link"] = dangling_link;
+  c["tensor-quantized"] = quantized_tensors;
   c["weights-are-directory"] = directory_as_weights;
   c["weights-empty"] = [] { return weights_fail({"", "1234567"}); };
   c["header-cut"] = cut_header;

@@ -72,6 +72,17 @@ Outcomes directory_as_shard() {
   });
 }
 
+Outcomes one_of_two() {
+  Outcomes outcomes;
+  for (const auto& [there, gone] :
+       {std::pair("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"),
+        std::pair("model-00002-of-00002.safetensors", "model-00001-of-00002.safetensors")})
+    outcomes = outcomes + damaged_fails(gone, [&there = there](const TempDir& dir) {
+                 std::filesystem::rename(dir / kWeights, dir / there);
+               });
+  return outcomes;
+}
+
 }  // namespace
 
 void add_shard_cases(Cases* cases) {
@@ -82,6 +93,7 @@ void add_shard_cases(Cases* cases) {
   c["index-outside"] = outside;
   c["index-names-itself"] = [] { return place_fails(kIndex, kIndex); };
   c["shard-missing"] = [] { return place_fails(kNorm, "gone.safetensors"); };
+  c["shard-missing-by-name"] = one_of_two;
   c["shard-is-directory"] = directory_as_shard;
   c["shard-lacks-tensor"] = lacking_tensor;
   c["shard-repeats-tensor"] = tensor_in_two_shards;

@@ -119,6 +119,26 @@ Outcomes missing_file() {
   return {load_fails(dir.path(), kTokenizer), load_fails(dir / "nothing", kTokenizer)};
 }
 
+// The repository's tokenizer, of 1024 ids, beside a model of 64.
+Outcomes larger_than_the_model() {
+  const TempDir dir;
+  TinyCheckpoint().write(dir.path());
+  write_file(dir / kTokenizer, read_file(model_dir() + "/" + kTokenizer));
+  return {create_fails(dir.path(), dir.path())};
+}
+
+Outcomes parts() {
+  Outcomes outcomes;
+  for (const auto& [name, content] :
+       {std::pair("vocab.json", R"({"a": 1})"), std::pair("merges.txt", "a b\n")}) {
+    const TempDir dir;
+    TinyCheckpoint().write(dir.path());
+    write_file(dir / name, content);
+    outcomes.push_back(create_fails(dir.path(), kTokenizer));
+  }
+  return outcomes;
+}
+
 }  // namespace
 
 void add_tokenizer_cases(Cases* cases) {
@@ -132,6 +152,8 @@ void add_tokenizer_cases(Cases* cases) {
   c["tokenizer-id-twice"] = id_twice;
   c["tokenizer-byte"] = missing_byte;
   c["tokenizer-pattern"] = bad_pattern;
+  c["tokenizer-vocabulary"] = larger_than_the_model;
+  c["tokenizer-parts"] = parts;
   c["tokenizer-config"] = broken_config;
 }
 

@@ -224,7 +224,7 @@ TEST_F(ModelConfig, RefusesWhatItDoesNotCompute) {
 }
 
 TEST_F(ModelConfig, NeedsAReadableConfig) {
-  expect_error(DIFFULEX_E_IO, {dir_ / "nowhere/config.json"},
+  expect_error(DIFFULEX_E_IO, {dir_ / "nowhere", "no such directory"},
                [this] { read_arch(dir_ / "nowhere"); });
   write_file(dir_ / "config.json", "{");
   expect_error(DIFFULEX_E_MODEL_FORMAT, {"config.json: not valid JSON"},
