@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "cuda/kernels/body.h"
+#include "io/mapped_file.h"
 
 namespace diffulex::cuda {
 namespace {
@@ -99,11 +100,15 @@ class DeviceModel::Uploader {
   void upload(const WeightView& view, std::byte* to, DType to_dtype) {
     const size_t from_size = size_of(view.dtype), to_size = size_of(to_dtype);
     const size_t elements = view.bytes() / from_size, piece = kStage / from_size;
+    if (view.mapped) MappedFile::read_ahead(view.data, view.bytes());
     for (size_t first = 0; first < elements; first += piece) {
       const size_t n = std::min(piece, elements - first);
       Stage& stage = stages_[turn_++ % 2];
       check(cudaEventSynchronize(stage.free), "the upload of weights");
-      std::memcpy(stage.pinned.as(), view.data + first * from_size, n * from_size);
+      const std::byte* const from = view.data + first * from_size;
+      if (view.mapped) MappedFile::populate(from, n * from_size);
+      std::memcpy(stage.pinned.as(), from, n * from_size);
+      if (view.mapped) MappedFile::release(from, n * from_size);
       check(cudaMemcpyAsync(stage.raw.as(), stage.pinned.as(), n * from_size,
                             cudaMemcpyHostToDevice, stream_),
             "the upload of weights");

@@ -8,6 +8,7 @@
 #include "backend/cpu/int8_kernels.h"
 #include "backend/cpu/kernels.h"
 #include "base/error.h"
+#include "io/mapped_file.h"
 
 namespace diffulex::cpu {
 
@@ -35,6 +36,24 @@ float half_to_float(uint16_t h) {
       sign | (exponent == 31 ? 0x7F800000u : (exponent + 112) << 23) | fraction << 13;
   std::memcpy(&f, &bits, sizeof f);
   return f;
+}
+
+SourceRows rows_of(const WeightView& view, int64_t first, int64_t count) {
+  const SourceRows whole{view.data, view.dtype, view.cols, count};
+  return {view.data + static_cast<size_t>(first) * whole.row_bytes(), view.dtype, view.cols, count};
+}
+
+size_t bytes_of(const SourceRows& rows) {
+  return static_cast<size_t>(rows.count) * rows.row_bytes();
+}
+
+// One call to the system in place of a fault for every few pages.
+void take_pages(const WeightView& view, const SourceRows& rows) {
+  if (view.mapped) MappedFile::populate(rows.data, bytes_of(rows));
+}
+
+void give_pages_back(const WeightView& view, const SourceRows& rows) {
+  if (view.mapped) MappedFile::release(rows.data, bytes_of(rows));
 }
 
 }  // namespace
@@ -100,6 +119,7 @@ PackedMatrix::Layout PackedMatrix::make_layout(const dnnl::engine& engine, DType
       offsets[i] = static_cast<uint32_t>(offset + rest * b.strides[dim]);
     }
   }
+  layout.find_units(dtype);
   return layout;
 }
 
@@ -139,41 +159,24 @@ void PackedMatrix::pack_tile(int64_t t, std::span<const WeightRows> sources) {
   if (dtype_ == DType::kI8)  // the padding is zero
     std::memset(out, kInt8Shift,
                 static_cast<size_t>(round_up(width(t), kInt8Panel) * int8_depth(cols_)));
-  else
-    std::memset(out, 0, desc(is_last(t)).get_size());
+  else if (const size_t size = desc(is_last(t)).get_size();
+           size != packed_bytes(dtype_, width(t), cols_))
+    std::memset(out, 0, size);
   int64_t first = 0;  // row of the matrix that the source begins at
   for (const WeightRows& source : sources) {
     const int64_t begin = std::max(first, t * tile_),
                   end = std::min(first + source.count, t * tile_ + width(t));
-    for (int64_t n = begin; n < end; ++n) pack_row(source, n - first, t, n - t * tile_);
+    if (begin < end) {
+      const SourceRows rows = rows_of(*source.view, source.begin + begin - first, end - begin);
+      take_pages(*source.view, rows);
+      if (dtype_ == DType::kI8)
+        for (int64_t n = begin; n < end; ++n)
+          quantise_row(*source.view, (source.begin + n - first) * cols_, t, n - t * tile_);
+      else
+        pack_rows(rows, layout_[is_last(t)], dtype_, begin - t * tile_, out);
+      give_pages_back(*source.view, rows);
+    }
     first += source.count;
-  }
-}
-
-// Row `row` of the source becomes output feature n of tile t.
-void PackedMatrix::pack_row(const WeightRows& source, int64_t row, int64_t t, int64_t n) {
-  const WeightView& view = *source.view;
-  const int64_t from = (source.begin + row) * cols_;
-  if (dtype_ == DType::kI8) {
-    quantise_row(view, from, t, n);
-    return;
-  }
-  std::byte* const out = data_.as() + tile_bytes_ * static_cast<size_t>(t);
-  const Layout& layout = layout_[is_last(t)];
-  const uint32_t to = layout.by_n[static_cast<size_t>(n)];
-  if (dtype_ == DType::kF32) {
-    float* const y = reinterpret_cast<float*>(out) + to;
-    for (int64_t k = 0; k < cols_; ++k)
-      y[layout.by_k[static_cast<size_t>(k)]] = to_float(view.data, view.dtype, from + k);
-  } else if (view.dtype == DType::kBF16) {
-    uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
-    const std::byte* const x = view.data + from * 2;
-    for (int64_t k = 0; k < cols_; ++k)
-      std::memcpy(y + layout.by_k[static_cast<size_t>(k)], x + k * 2, 2);
-  } else {
-    uint16_t* const y = reinterpret_cast<uint16_t*>(out) + to;
-    for (int64_t k = 0; k < cols_; ++k)
-      y[layout.by_k[static_cast<size_t>(k)]] = to_bf16(to_float(view.data, view.dtype, from + k));
   }
 }
 

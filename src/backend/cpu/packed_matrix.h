@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "backend/cpu/buffer.h"
+#include "backend/cpu/pack_rows.h"
 #include "base/dtype.h"
 #include "model/weights.h"
 
@@ -48,22 +49,19 @@ class PackedMatrix {
   }
   const float* scales(int64_t t) const { return scales_.as<float>() + t * tile_scales_; }
 
-  // Fills tile t from the rows that `sources` lists in order. Tiles may be packed concurrently. An
-  // int8 matrix quantises each row by its largest magnitude; a row that is not finite gets a scale
-  // of NaN.
+  // Fills tile t from the rows that `sources` lists in order, and gives the file's pages back that
+  // held them. Tiles may be packed concurrently. An int8 matrix quantises each row by its largest
+  // magnitude; a row that is not finite gets a scale of NaN.
   void pack_tile(int64_t t, std::span<const WeightRows> sources);
   // Elements [row, first .. first + count) as f32, for tied embeddings; not of an int8 matrix.
   void read_row(int64_t row, int64_t first, int64_t count, float* out) const;
 
  private:
-  // Where element [n, k] of a tile lies: at by_n[n] + by_k[k], in elements.
-  struct Layout {
+  struct Layout : TileLayout {
     dnnl::memory::desc desc;
-    std::vector<uint32_t> by_n, by_k;
   };
   static Layout make_layout(const dnnl::engine& engine, DType dtype, int64_t width, int64_t cols);
   void make_panels();
-  void pack_row(const WeightRows& source, int64_t row, int64_t t, int64_t n);
   void quantise_row(const WeightView& view, int64_t from, int64_t t, int64_t n);
 
   DType dtype_ = DType::kF32;

@@ -5,7 +5,10 @@
 #include <string>
 
 #include "backend/cpu/head.h"
+#include "backend/cpu/pack_rows.h"
+#include "backend/cpu/read_ahead.h"
 #include "base/error.h"
+#include "io/mapped_file.h"
 
 namespace diffulex::cpu {
 
@@ -18,11 +21,12 @@ void check_shape(const WeightView& view, int64_t rows, int64_t cols) {
     throw Error(DIFFULEX_E_MODEL_FORMAT, "a weight has the wrong shape").with("tensor", view.name);
 }
 
-// Reports progress in bytes of the checkpoint.
+// Reports progress in bytes of the checkpoint, and gives the pages of what is done back.
 class Reporter {
  public:
   Reporter(const LoadProgress& progress, uint64_t total) : progress_(progress), total_(total) {}
   void done(const WeightView& view) {
+    if (view.mapped) MappedFile::release(view.data, view.bytes());
     done_ += view.bytes();
     if (progress_ && !progress_(done_, total_, view.name))
       throw Error(DIFFULEX_E_CANCELLED, "the progress callback cancelled the load")
@@ -79,6 +83,7 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
   const int64_t hidden = arch.hidden_size;
   const bool tied = arch.tied_embeddings;
   Reporter reporter(progress, checkpoint_bytes(weights, tied));
+  ReadAhead ahead(weights);
   if (weights.layers.size() != arch.layers.size())
     throw Error(DIFFULEX_E_MODEL_FORMAT, "the checkpoint has another number of layers");
 
@@ -101,7 +106,9 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
                         const std::vector<WeightRows>& sources) {
     int64_t rows = 0;
     for (const WeightRows& s : sources) rows += s.count;
-    matrix = PackedMatrix(engine, dtype, rows, sources[0].view->cols, tile);
+    const WeightView& first = *sources[0].view;
+    ahead.advance(static_cast<size_t>(rows * first.cols) * size_of(first.dtype));
+    matrix = PackedMatrix(engine, dtype, rows, first.cols, tile);
     team.run([&](int) {
       for (int64_t t; (t = team.claim()) < matrix.tiles();) matrix.pack_tile(t, sources);
     });
@@ -160,24 +167,27 @@ PackedModel::PackedModel(const ArchSpec& arch, const ModelWeights& weights, DTyp
   reporter.done(weights.head);
 
   if (has_embedding(tied, dtype)) {
-    check_shape(weights.embedding, arch.vocab_size, hidden);
-    take_embedding(weights.embedding);
-    if (!tied) reporter.done(weights.embedding);
+    const WeightView& view = weights.embedding;
+    check_shape(view, arch.vocab_size, hidden);
+    embedding_ = Buffer(packed_bytes(embedding_dtype(dtype), view.rows, hidden));
+    ahead.advance(view.bytes());
+    team.run([&](int) {
+      for (int64_t first; (first = team.claim() * kTile) < view.rows;) copy_embedding(view, first);
+    });
+    if (!tied) reporter.done(view);
   }
 }
 
-void PackedModel::take_embedding(const WeightView& view) {
+// Rows [first, first + kTile), as many as there are.
+void PackedModel::copy_embedding(const WeightView& view, int64_t first) {
+  const int64_t begin = first * hidden_, count = std::min(kTile, view.rows - first) * hidden_;
+  const std::byte* const from = view.data + static_cast<size_t>(begin) * size_of(view.dtype);
+  const size_t bytes = static_cast<size_t>(count) * size_of(view.dtype);
+  if (view.mapped) MappedFile::populate(from, bytes);
   const DType dtype = embedding_dtype(dtype_);
-  const int64_t elements = view.rows * hidden_;
-  embedding_ = Buffer(packed_bytes(dtype, view.rows, hidden_));
-  if (view.dtype == dtype) {
-    std::memcpy(embedding_.as(), view.data, embedding_.bytes());
-  } else if (dtype == DType::kF32) {
-    to_floats(view.data, view.dtype, 0, elements, embedding_.as<float>());
-  } else {
-    for (int64_t i = 0; i < elements; ++i)
-      embedding_.as<uint16_t>()[i] = to_bf16(to_float(view.data, view.dtype, i));
-  }
+  convert_elements(from, view.dtype, count, dtype,
+                   embedding_.as() + static_cast<size_t>(begin) * size_of(dtype));
+  if (view.mapped) MappedFile::release(from, bytes);
 }
 
 uint64_t PackedModel::bytes() const {

@@ -59,7 +59,8 @@ class PackedModel {
   static uint64_t planned_bytes(const ArchSpec& arch, DType dtype);
 
  private:
-  void take_embedding(const WeightView& view);
+  void copy_embedding(const WeightView& view, int64_t first);
+
   DType dtype_;
   int64_t hidden_;
   Buffer vectors_;
