@@ -5,8 +5,9 @@
 namespace diffulex {
 namespace {
 
+// vocab.json alone gives ids to texts, as for token ids; it is no tokenizer.
 bool has_tokenizer(const std::string& dir) {
-  for (const char* name : {"tokenizer.json", "vocab.json", "merges.txt"})
+  for (const char* name : {"tokenizer.json", "merges.txt"})
     if (entry_exists(join_path(dir, name))) return true;
   return false;
 }

@@ -368,13 +368,14 @@ std::vector<Fault> text_faults() {
        {"config.json", "'mask_token_id' is missing", "mask token"},
        [](Published& p) { p.tokenizer_config.erase("mask_token"); },
        nullptr},
-      {"tokenizer.json missing, a part of vocab.json left",
+      {"tokenizer.json and vocab.json missing, merges.txt left",
        DIFFULEX_E_IO,
        {"tokenizer.json"},
        nullptr,
        [](const TempDir& dir) {
-         std::filesystem::rename(dir / "tokenizer.json", dir / "vocab.json");
-         write_file(dir / "vocab.json", R"({"<|MASK|>": 5})");
+         std::filesystem::remove(dir / "tokenizer.json");
+         write_file(dir / "merges.txt", "a b\n");
+         write_file(dir / "added_tokens.json", R"({"<|MASK|>": 5})");
        }},
       {"tokenizer cut",
        kTokenizer,

@@ -128,15 +128,10 @@ Outcomes larger_than_the_model() {
 }
 
 Outcomes parts() {
-  Outcomes outcomes;
-  for (const auto& [name, content] :
-       {std::pair("vocab.json", R"({"a": 1})"), std::pair("merges.txt", "a b\n")}) {
-    const TempDir dir;
-    TinyCheckpoint().write(dir.path());
-    write_file(dir / name, content);
-    outcomes.push_back(create_fails(dir.path(), kTokenizer));
-  }
-  return outcomes;
+  const TempDir dir;
+  TinyCheckpoint().write(dir.path());
+  write_file(dir / "merges.txt", "a b\n");
+  return {create_fails(dir.path(), kTokenizer)};
 }
 
 }  // namespace
