@@ -131,3 +131,23 @@ def in_parts(folder):
         if tokenizer.token_to_id(token["content"]) != int(key):
             raise ValueError(f"{token['content']} has got the id {tokenizer.token_to_id(token['content'])}, not {key}")
     return tokenizer
+
+
+def character_class(pattern):
+    """The code points that the package's regular expressions take for `pattern`, as [first, last]."""
+    cutter = pre_tokenizers.Split(Regex(f"(?:{pattern})+"), "removed", invert=True)
+    ranges = []
+    for begin in [*range(0, 0xD800, 0x800), *range(0xE000, 0x110000, 0x800)]:
+        for piece, _ in cutter.pre_tokenize_str("".join([chr(code) for code in range(begin, begin + 0x800)])):
+            first, last = ord(piece[0]), ord(piece[-1])
+            if ranges and ranges[-1][1] + 1 == first:
+                ranges[-1][1] = last
+            else:
+                ranges.append([first, last])
+    return ranges
+
+
+def character_classes():
+    """One line of text for each class: pairs of first and last code point."""
+    return {pattern: " ".join([f"{first:X}-{last:X}" for first, last in character_class(pattern)])
+            for pattern in [r"\p{L}", r"\p{N}", r"\s"]}
