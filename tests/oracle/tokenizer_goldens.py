@@ -110,6 +110,7 @@ def main():
     folder = os.environ.get("DIFFULEX_SDAR_4B_CHAT", "")
     report = Report(options.out / "report.json")
     report.run("classes", tokenizer_kinds.character_classes)
+    report.run("normal_forms", tokenizer_kinds.normal_forms)
     for kind in tokenizer_kinds.KINDS:
         report.run(kind, lambda kind=kind: make_kind(kind, options.out))
     if folder:

@@ -133,21 +133,42 @@ def in_parts(folder):
     return tokenizer
 
 
-def character_class(pattern):
-    """The code points that the package's regular expressions take for `pattern`, as [first, last]."""
-    cutter = pre_tokenizers.Split(Regex(f"(?:{pattern})+"), "removed", invert=True)
+def as_ranges(codes):
+    """Ascending code points as text: "41-5A 61-7A"."""
     ranges = []
+    for code in codes:
+        if ranges and ranges[-1][1] + 1 == code:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return " ".join([f"{first:X}-{last:X}" for first, last in ranges])
+
+
+def character_class(pattern):
+    """The code points that the package's regular expressions take for `pattern`."""
+    cutter = pre_tokenizers.Split(Regex(f"(?:{pattern})+"), "removed", invert=True)
     for begin in [*range(0, 0xD800, 0x800), *range(0xE000, 0x110000, 0x800)]:
         for piece, _ in cutter.pre_tokenize_str("".join([chr(code) for code in range(begin, begin + 0x800)])):
-            first, last = ord(piece[0]), ord(piece[-1])
-            if ranges and ranges[-1][1] + 1 == first:
-                ranges[-1][1] = last
-            else:
-                ranges.append([first, last])
-    return ranges
+            yield from map(ord, piece)
 
 
 def character_classes():
-    """One line of text for each class: pairs of first and last code point."""
-    return {pattern: " ".join([f"{first:X}-{last:X}" for first, last in character_class(pattern)])
-            for pattern in [r"\p{L}", r"\p{N}", r"\s"]}
+    return {pattern: as_ranges(character_class(pattern)) for pattern in [r"\p{L}", r"\p{N}", r"\s"]}
+
+
+def normal_forms():
+    """What the package's normal forms do with each code point that is or may be assigned."""
+    nfc, nfd = normalizers.NFC().normalize_str, normalizers.NFD().normalize_str
+    codes = [*range(0, 0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0xE1000)]
+    low, high, base = "\u0334", "\u0345", "\ue000"  # marks of the classes 1 and 240
+    decomposed = [code for code in codes if nfd(chr(code)) != chr(code)]
+    kept = set(decomposed)
+    single = [code for code in codes if code not in kept]
+    return {
+        "decomposed": as_ranges(decomposed),
+        "composed": as_ranges([code for code in decomposed if nfc(chr(code)) == chr(code)]),
+        "reordered": as_ranges([
+            code for code in single if nfd(base + high + chr(code)) != base + high + chr(code)
+            or nfd(base + chr(code) + low) != base + chr(code) + low
+        ]),
+    }
