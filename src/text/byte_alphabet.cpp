@@ -26,6 +26,15 @@ std::string ByteAlphabet::spell(uint8_t byte) const {
   return out;
 }
 
+bool ByteAlphabet::spells(std::string_view text) const {
+  for (size_t pos = 0; pos < text.size();) {
+    const Utf8Unit unit = read_utf8(text, pos);
+    if (unit.code >= kEnd || bytes_[unit.code] < 0) return false;
+    pos += unit.size;
+  }
+  return true;
+}
+
 std::string ByteAlphabet::to_bytes(std::string_view spelled) const {
   std::string out;
   out.reserve(spelled.size());

@@ -17,6 +17,9 @@ class ByteAlphabet {
   // The character of `byte` as UTF-8.
   std::string spell(uint8_t byte) const;
 
+  // Whether every character of the valid UTF-8 stands for a byte.
+  bool spells(std::string_view text) const;
+
   // The bytes that valid UTF-8 stands for. Text with a character of no byte stands for itself.
   std::string to_bytes(std::string_view spelled) const;
 

@@ -108,6 +108,10 @@ class StepRun {
 
  private:
   void split(std::string_view piece) {
+    if (step_.words) {
+      split_words(piece);
+      return;
+    }
     if (!step_.regex && step_.literal.empty()) {
       pieces_.views.push_back(piece);
       return;
@@ -125,6 +129,14 @@ class StepRun {
       if (part.span.begin < part.span.end) {
         pieces_.views.push_back(piece.substr(part.span.begin, part.span.end - part.span.begin));
       }
+    }
+  }
+
+  void split_words(std::string_view piece) {
+    for (size_t begin = 0; begin < piece.size();) {
+      const size_t end = step_.words->match(piece, begin);
+      pieces_.views.push_back(piece.substr(begin, end - begin));
+      begin = end;
     }
   }
 

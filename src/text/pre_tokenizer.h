@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "text/regex.h"
+#include "text/word_split.h"
 
 namespace diffulex::text {
 
@@ -26,7 +27,8 @@ struct PreTokenizerStep {
   std::optional<Regex> regex;  // splits at its matches,
   std::string literal;         // or at every occurrence of this; neither: does not split
   SplitBehavior behavior = SplitBehavior::kIsolated;
-  bool invert = false;  // the matches are what is between the matches
+  bool invert = false;             // the matches are what is between the matches
+  std::optional<WordSplit> words;  // matches as `regex` does, which then isolates its matches
 };
 
 // Pieces are views into the text that was cut or into `owned`.

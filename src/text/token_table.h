@@ -15,6 +15,7 @@ class TokenTable {
   struct Entry {
     std::string bytes;  // empty: no token has this id
     bool special = false;
+    bool piece = false;  // of the vocabulary, in the byte alphabet: a piece of text may be it
   };
 
   explicit TokenTable(const std::vector<Entry>& entries);
@@ -30,11 +31,12 @@ class TokenTable {
 
   // -1: none.
   int32_t find(std::string_view bytes) const;
+  int32_t find_piece(std::string_view bytes) const;
 
  private:
   std::string bytes_;
   std::vector<size_t> offsets_;
-  std::vector<uint8_t> special_;
+  std::vector<uint8_t> special_, piece_;
   std::unordered_map<std::string_view, int32_t> ids_;
 };
 

@@ -74,7 +74,8 @@ void put_vocab(const TokenizerSpec& spec, std::vector<TokenTable::Entry>& entrie
       throw broken(spec.vocab_path, "two tokens of the vocabulary have id " + std::to_string(id));
     }
     if (token.empty()) throw broken(spec.vocab_path, "the vocabulary has an empty token");
-    entry.bytes = alphabet.to_bytes(token);
+    entry.piece = alphabet.spells(token);
+    entry.bytes = entry.piece ? alphabet.to_bytes(token) : token;
   }
 }
 
@@ -95,7 +96,10 @@ void put_added(const TokenizerSpec& spec, const std::vector<AddedToken>& added,
       throw broken(spec.vocab_path,
                    name + " has the id " + std::to_string(token.id) + " of another token");
     }
-    entries[static_cast<size_t>(token.id)] = {token.content, token.special};
+    TokenTable::Entry& written = entries[static_cast<size_t>(token.id)];
+    written.special = token.special;
+    if (written.piece) continue;  // is written as what it spells
+    written.bytes = token.normalized && spec.nfc ? to_nfc(token.content) : token.content;
   }
 }
 
@@ -170,13 +174,13 @@ constexpr size_t kLongestCached = 64;  // bytes of a piece
 // One call of encode.
 class Tokenizer::Encoding {
  public:
-  Encoding(const Tokenizer& tokenizer, const Matchers& matchers, std::string_view text)
-      : tokenizer_(tokenizer), matchers_(matchers), text_(text), cache_(text.size()) {}
+  Encoding(const Tokenizer& tokenizer, std::string_view text, bool parse_special)
+      : tokenizer_(tokenizer), text_(text), parse_special_(parse_special), cache_(text.size()) {}
 
   std::vector<int32_t> run() {
     out_.reserve(text_.size() / 4 + 1);
     std::vector<AddedTokenMatcher::Segment> segments;
-    matchers_.raw.split(text_, segments);
+    tokenizer_.raw_added_.split(text_, parse_special_, segments);
     for (const auto& segment : segments) {
       if (segment.token >= 0) {
         out_.push_back(segment.token);
@@ -191,7 +195,7 @@ class Tokenizer::Encoding {
   void encode_text(std::string_view text) {
     if (tokenizer_.nfc_) text = normalized_.emplace_back(to_nfc(text));
     std::vector<AddedTokenMatcher::Segment> segments;
-    matchers_.normalized.split(text, segments);
+    tokenizer_.normalized_added_.split(text, parse_special_, segments);
     for (const auto& segment : segments) {
       if (segment.token >= 0) {
         out_.push_back(segment.token);
@@ -223,7 +227,7 @@ class Tokenizer::Encoding {
   }
 
   void merge(std::string_view piece) {
-    const int32_t whole = tokenizer_.ignore_merges_ ? tokenizer_.tokens_.find(piece) : -1;
+    const int32_t whole = tokenizer_.ignore_merges_ ? tokenizer_.tokens_.find_piece(piece) : -1;
     if (whole >= 0) {
       out_.push_back(whole);
     } else {
@@ -232,8 +236,8 @@ class Tokenizer::Encoding {
   }
 
   const Tokenizer& tokenizer_;
-  const Matchers& matchers_;
   std::string_view text_;
+  bool parse_special_;
   PieceCache cache_;
   std::deque<std::string> normalized_;  // what pieces point into
   std::deque<Pieces> pieces_;
@@ -257,10 +261,7 @@ Tokenizer::Tokenizer(TokenizerSpec spec, ChatTemplates chat_templates)
     added_.emplace(token.content, token.id);
     const bool in_normal_form = token.normalized && nfc_;
     const std::string content = in_normal_form ? to_nfc(token.content) : token.content;
-    AddedTokenMatcher Matchers::*matcher =
-        token.normalized ? &Matchers::normalized : &Matchers::raw;
-    (all_.*matcher).add(content, token);
-    if (!token.special) (ordinary_.*matcher).add(content, token);
+    (token.normalized ? normalized_added_ : raw_added_).add(content, token);
   }
   for (size_t role = 0; role < kRoleCount; ++role) roles_[role] = role_token(spec.roles[role]);
 }
@@ -282,7 +283,7 @@ std::vector<int32_t> Tokenizer::encode(std::string_view text, bool parse_special
     text = repaired;
   }
   try {
-    return Encoding(*this, parse_special ? all_ : ordinary_, text).run();
+    return Encoding(*this, text, parse_special).run();
   } catch (const std::runtime_error& e) {
     throw Error(DIFFULEX_E_TOKENIZER,
                 std::string("a split pattern of the tokenizer gave up: ") + e.what());

@@ -54,10 +54,6 @@ class Tokenizer {
   bool is_special(int32_t id) const { return tokens_.contains(id) && tokens_.special(id); }
 
  private:
-  // Finds added tokens: in the text as it is, and in normalised text.
-  struct Matchers {
-    AddedTokenMatcher raw, normalized;
-  };
   class Encoding;  // one call of encode
 
   Tokenizer(TokenizerSpec spec, ChatTemplates chat_templates);
@@ -70,8 +66,7 @@ class Tokenizer {
   TokenTable tokens_;
   Bpe bpe_;
   PreTokenizer pre_tokenizer_;
-  Matchers all_;
-  Matchers ordinary_;  // without special tokens
+  AddedTokenMatcher raw_added_, normalized_added_;  // in the text as it is, and normalised
   std::array<int32_t, kRoleCount> roles_{};
   ChatTemplates chat_templates_;
 };

@@ -120,6 +120,9 @@ PreTokenizerStep read_split(const JsonNode& split) {
   } catch (const std::invalid_argument& e) {
     regex.fail(std::string("is no usable pattern: ") + e.what());
   }
+  if (step.behavior == SplitBehavior::kIsolated && !step.invert) {
+    step.words = WordSplit::known(regex.text());
+  }
   return step;
 }
 
@@ -218,6 +221,7 @@ void read_vocab_and_merges(const std::string& dir, TokenizerSpec& spec) {
   spec.nfc = true;
   PreTokenizerStep split;
   split.regex.emplace(kQwen2Pattern);
+  split.words = WordSplit::known(kQwen2Pattern);
   spec.steps.push_back(std::move(split));
 }
 

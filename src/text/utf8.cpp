@@ -2,11 +2,6 @@
 
 #include <utf8proc.h>
 
-#include <algorithm>
-#include <array>
-#include <utility>
-#include <vector>
-
 namespace diffulex::text {
 namespace {
 
@@ -25,75 +20,6 @@ Lead classify_lead(uint8_t byte) {
   if (byte >= 0xF1 && byte <= 0xF3) return {4, 0x80, 0xBF, 0x07};
   if (byte == 0xF4) return {4, 0x80, 0x8F, 0x07};  // nothing above U+10FFFF
   return {0, 0, 0, 0};
-}
-
-struct Range {
-  uint32_t first, last;
-};
-
-// Code points that are their own normal form C whatever stands next to them inside these ranges.
-// Not complete: a shortcut for the text that is common.
-constexpr std::array<Range, 9> kInert = {{{0x0000, 0x02FF},
-                                          {0x0400, 0x0482},
-                                          {0x2010, 0x2027},
-                                          {0x3001, 0x3029},
-                                          {0x3041, 0x3096},
-                                          {0x30A1, 0x30FA},
-                                          {0x3400, 0x9FFF},
-                                          {0xAC00, 0xD7A3},
-                                          {0x1F300, 0x1FAFF}}};
-
-bool is_inert(uint32_t code) {
-  return std::any_of(kInert.begin(), kInert.end(),
-                     [code](Range r) { return code >= r.first && code <= r.last; });
-}
-
-bool is_nfc_at_sight(std::string_view text) {
-  for (size_t pos = 0; pos < text.size();) {
-    if (static_cast<uint8_t>(text[pos]) < 0x80) {
-      ++pos;
-      continue;
-    }
-    const Utf8Unit unit = read_utf8(text, pos);
-    if (!is_inert(unit.code)) return false;
-    pos += unit.size;
-  }
-  return true;
-}
-
-constexpr auto kNfcOptions = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
-
-void append_decomposed(uint32_t code, std::vector<utf8proc_int32_t>& out) {
-  std::array<utf8proc_int32_t, 32> buffer{};  // canonical decompositions have 4 code points at most
-  int bound_class = 0;
-  const auto count = utf8proc_decompose_char(static_cast<utf8proc_int32_t>(code), buffer.data(),
-                                             buffer.size(), kNfcOptions, &bound_class);
-  if (count < 0 || static_cast<size_t>(count) > buffer.size()) {
-    out.push_back(static_cast<utf8proc_int32_t>(code));
-    return;
-  }
-  out.insert(out.end(), buffer.begin(), buffer.begin() + count);
-}
-
-int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
-
-// Sorts every run of marks by class. utf8proc sorts by exchanging neighbours, which takes quadratic
-// time when a text is one long run of marks.
-void order_marks(std::vector<utf8proc_int32_t>& codes) {
-  std::vector<std::pair<int, utf8proc_int32_t>> marks;
-  for (size_t begin = 0; begin < codes.size();) {
-    marks.clear();
-    size_t end = begin;
-    for (; end < codes.size(); ++end) {
-      const int mark_class = combining_class(codes[end]);
-      if (mark_class == 0) break;
-      marks.emplace_back(mark_class, codes[end]);
-    }
-    std::stable_sort(marks.begin(), marks.end(),
-                     [](const auto& a, const auto& b) { return a.first < b.first; });
-    for (size_t i = 0; i < marks.size(); ++i) codes[begin + i] = marks[i].second;
-    begin = end + 1;
-  }
 }
 
 bool is_enclosed_letter(uint32_t code) {  // symbols that are Alphabetic nevertheless
@@ -168,24 +94,6 @@ bool is_valid_utf8(std::string_view text) {
     pos += unit.size;
   }
   return true;
-}
-
-std::string to_nfc(std::string_view text) {
-  if (is_nfc_at_sight(text)) return std::string(text);
-  std::vector<utf8proc_int32_t> codes;
-  codes.reserve(text.size());
-  for (size_t pos = 0; pos < text.size();) {
-    const Utf8Unit unit = read_utf8(text, pos);
-    append_decomposed(unit.code, codes);
-    pos += unit.size;
-  }
-  order_marks(codes);
-  const auto count = utf8proc_normalize_utf32(
-      codes.data(), static_cast<utf8proc_ssize_t>(codes.size()), kNfcOptions);
-  std::string out;
-  out.reserve(text.size());
-  for (utf8proc_ssize_t i = 0; i < count; ++i) append_utf8(static_cast<uint32_t>(codes[i]), out);
-  return out;
 }
 
 bool is_white_space(uint32_t code) {

@@ -34,8 +34,12 @@ void append_repaired(std::string_view text, std::string& out);
 
 bool is_valid_utf8(std::string_view text);
 
-// Normal form C of valid UTF-8, in time O(n log n) for any input.
+// Normal form C of valid UTF-8, in time O(n log n) for any input. What Unicode has got since 9.0 is
+// neither composed nor reordered: the tokenizers package does not do so.
 std::string to_nfc(std::string_view text);
+
+// Whether to_nfc leaves this code point as it is because Unicode 9.0 does not know it.
+bool is_later_than_nfc(uint32_t code);
 
 // Unicode White_Space.
 bool is_white_space(uint32_t code);

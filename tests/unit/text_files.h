@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "text/tokenizer.h"
+#include "text/utf8.h"
 
 namespace diffulex::text {
 
@@ -154,11 +155,13 @@ class RandomText {
         return 0x1F300 + below(0x300);
       case 7:
         return 0x1100 + below(0x100);  // Hangul letters, which compose
-      case 8:
-        return 0x80 + below(0x2000);
-      default: {
+      case 8: {
+        const uint32_t near = 0x80 + below(0x2000);
+        return is_later_than_nfc(near) ? 0xFFFD : near;
+      }
+      default: {  // normal forms are compared, which depend on the version of Unicode for a few
         const uint32_t any = below(0x110000);
-        return any >= 0xD800 && any < 0xE000 ? 0xFFFD : any;
+        return (any >= 0xD800 && any < 0xE000) || is_later_than_nfc(any) ? 0xFFFD : any;
       }
     }
   }
