@@ -1,5 +1,5 @@
-// Unicode's letters (\p{L}) and numbers (\p{N}), of the version that the regular expressions of the
-// tokenizers package have: 16.0.
+// Unicode's letters (\p{L}), numbers (\p{N}) and word characters (\w), of the version that the
+// regular expressions of the tokenizers package have: 16.0.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,6 @@ struct CharRange {
 // In ascending order.
 std::span<const CharRange> letter_ranges();
 std::span<const CharRange> number_ranges();
+std::span<const CharRange> word_ranges();  // without the joiners
 
 }  // namespace diffulex::text

@@ -1,6 +1,9 @@
 #include "text/utf8.h"
 
-#include <utf8proc.h>
+#include <algorithm>
+#include <iterator>
+
+#include "text/char_ranges.h"
 
 namespace diffulex::text {
 namespace {
@@ -20,11 +23,6 @@ Lead classify_lead(uint8_t byte) {
   if (byte >= 0xF1 && byte <= 0xF3) return {4, 0x80, 0xBF, 0x07};
   if (byte == 0xF4) return {4, 0x80, 0x8F, 0x07};  // nothing above U+10FFFF
   return {0, 0, 0, 0};
-}
-
-bool is_enclosed_letter(uint32_t code) {  // symbols that are Alphabetic nevertheless
-  return (code >= 0x24B6 && code <= 0x24E9) || (code >= 0x1F130 && code <= 0x1F149) ||
-         (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189);
 }
 
 }  // namespace
@@ -114,22 +112,11 @@ bool is_white_space(uint32_t code) {
 }
 
 bool is_word(uint32_t code) {
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return code == 0x200C || code == 0x200D || is_enclosed_letter(code);
-  }
+  const std::span<const CharRange> words = word_ranges();
+  const auto above = std::upper_bound(words.begin(), words.end(), code,
+                                      [](uint32_t value, CharRange r) { return value < r.first; });
+  const bool inside = above != words.begin() && code <= std::prev(above)->last;
+  return inside || code == 0x200C || code == 0x200D;
 }
 
 }  // namespace diffulex::text

@@ -153,7 +153,7 @@ def character_class(pattern):
 
 
 def character_classes():
-    return {pattern: as_ranges(character_class(pattern)) for pattern in [r"\p{L}", r"\p{N}", r"\s"]}
+    return {pattern: as_ranges(character_class(pattern)) for pattern in [r"\p{L}", r"\p{N}", r"\s", r"\w"]}
 
 
 def normal_forms():

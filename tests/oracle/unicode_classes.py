@@ -1,6 +1,6 @@
 """Writes src/text/char_ranges.cpp from the report of tokenizer_goldens.py: python3 unicode_classes.py REPORT
 
-The letters and numbers are those that the regular expressions of the tokenizers package know.
+The letters, numbers and word characters are those that the regular expressions of the tokenizers package know.
 """
 
 import json
@@ -28,11 +28,13 @@ def table(name, line):
 def main():
     classes = json.loads(pathlib.Path(sys.argv[1]).read_text())["classes"]["result"]
     TARGET.write_text(
-        HEAD + table("kLetters", classes[r"\p{L}"]) + "\n" + table("kNumbers", classes[r"\p{N}"]) + """
+        HEAD + table("kLetters", classes[r"\p{L}"]) + "\n" + table("kNumbers", classes[r"\p{N}"]) + "\n" +
+        table("kWords", classes[r"\w"]) + """
 }  // namespace
 
 std::span<const CharRange> letter_ranges() { return kLetters; }
 std::span<const CharRange> number_ranges() { return kNumbers; }
+std::span<const CharRange> word_ranges() { return kWords; }
 
 }  // namespace diffulex::text
 """)
