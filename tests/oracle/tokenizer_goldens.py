@@ -20,6 +20,8 @@ import tempfile
 import time
 import traceback
 
+os.environ["TOKENIZERS_PARALLELISM"] = "true"  # also after starting PROGRAM
+
 import tokenizers
 
 import tokenizer_golden_file
