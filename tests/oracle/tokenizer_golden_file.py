@@ -1,7 +1,7 @@
 """What a tokenizer says about the texts of tokenizer_texts.py, as a file that tests read.
 
 Little-endian. Magic "DTOKGOLD"; 64-bit vocabulary size, and hash of all texts; then sections, each a
-32-bit count of 32-bit numbers and the numbers:
+32-bit count of 24-bit numbers and the numbers (of a hash the low bits):
 
   0  hash of the ids of each text, special tokens parsed     1  the same, special tokens as plain text
   2  hash of the UTF-8 of (0) decoded without special tokens
@@ -13,9 +13,7 @@ Little-endian. Magic "DTOKGOLD"; 64-bit vocabulary size, and hash of all texts; 
 Sections 3 and 4 are empty where another file has the same.
 """
 
-import array
 import struct
-import sys
 
 from tokenizers import Tokenizer
 
@@ -81,8 +79,6 @@ def write_golden(tokenizer, path, cuts):
     with open(path, "wb") as file:
         file.write(MAGIC + struct.pack("<QQ", vocab_size, hash_of_all(texts)))
         for section in [hashes, plain_hashes, decoded, pieces, normal, kept, skipped, whole]:
-            numbers = array.array("I", section)
-            if sys.byteorder != "little":
-                numbers.byteswap()
-            file.write(struct.pack("<I", len(numbers)) + numbers.tobytes())
+            file.write(struct.pack("<I", len(section)))
+            file.write(b"".join([(number & 0xFFFFFF).to_bytes(3, "little") for number in section]))
     return texts

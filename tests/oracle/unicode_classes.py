@@ -1,6 +1,8 @@
 """Writes src/text/char_ranges.cpp from the report of tokenizer_goldens.py: python3 unicode_classes.py REPORT
 
 The letters, numbers and word characters are those that the regular expressions of the tokenizers package know.
+Patterns of files and single_word use two engines of it, of one Unicode version: only the engine of the patterns takes
+some numbers of Latin-1 for word characters, and only the other one the joiners (utf8.cpp).
 """
 
 import json
@@ -18,6 +20,24 @@ namespace {
 """
 
 
+NO_WORDS = "B2-B3 B9-B9 BC-BE"
+
+
+def codes_of(line):
+    pairs = [[int(end, 16) for end in pair.split("-")] for pair in line.split()]
+    return [code for first, last in pairs for code in range(first, last + 1)]
+
+
+def without(line, excluded):
+    ranges = []
+    for code in sorted(set(codes_of(line)) - set(codes_of(excluded))):
+        if ranges and ranges[-1][1] + 1 == code:
+            ranges[-1][1] = code
+        else:
+            ranges.append([code, code])
+    return " ".join([f"{first:X}-{last:X}" for first, last in ranges])
+
+
 def table(name, line):
     pairs = [pair.split("-") for pair in line.split()]
     items = ["{0x%s, 0x%s}" % (first, last) for first, last in pairs]
@@ -29,7 +49,7 @@ def main():
     classes = json.loads(pathlib.Path(sys.argv[1]).read_text())["classes"]["result"]
     TARGET.write_text(
         HEAD + table("kLetters", classes[r"\p{L}"]) + "\n" + table("kNumbers", classes[r"\p{N}"]) + "\n" +
-        table("kWords", classes[r"\w"]) + """
+        table("kWords", without(classes[r"\w"], NO_WORDS)) + """
 }  // namespace
 
 std::span<const CharRange> letter_ranges() { return kLetters; }

@@ -14,13 +14,13 @@ namespace diffulex::text {
 namespace {
 
 using Ids = std::vector<int32_t>;
+using Json = nlohmann::json;
 
 const std::string kDir = std::string(DIFFULEX_TEST_DATA_DIR) + "/tokenizers/";
 constexpr const char* kRealDir = "DIFFULEX_SDAR_4B_CHAT";
 
 std::string show(std::string_view text) {
-  return nlohmann::json(std::string(text.substr(0, 300)))
-      .dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
+  return Json(std::string(text.substr(0, 300))).dump(-1, ' ', true, Json::error_handler_t::replace);
 }
 
 // Counts differences and shows the first ones.
@@ -32,7 +32,7 @@ class Differences {
   Differences& operator=(const Differences&) = delete;
 
   void compare(uint32_t ours, uint32_t theirs, size_t index, std::string_view text) {
-    if (ours == theirs || ++count_ > 5) return;
+    if ((ours & TokenGolden::kMask) == theirs || ++count_ > 5) return;
     ADD_FAILURE() << what_ << " of text " << index << " differ: " << show(text);
   }
 
@@ -136,7 +136,7 @@ class PackageGolden {
   std::vector<std::string> texts_;
 };
 
-std::vector<std::string> added_of(const nlohmann::json& tokenizer) {
+std::vector<std::string> added_of(const Json& tokenizer) {
   std::vector<std::string> added;
   for (const auto& token : tokenizer["added_tokens"]) added.push_back(token["content"]);
   return added;
@@ -146,7 +146,6 @@ class TextPackage : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(TextPackage, AllOfAKind) {
   const std::string kind = GetParam();
-  if (!std::filesystem::exists(kDir + kind + ".golden")) GTEST_SKIP() << "no golden of " << kind;
   const TempDir dir;
   std::filesystem::copy(kDir + kind + ".json", dir.file("tokenizer.json"));
   const PackageGolden golden(dir.path(), kind, added_of(read_json(kDir + kind + ".json")));
@@ -163,11 +162,11 @@ INSTANTIATE_TEST_SUITE_P(Kinds, TextPackage, ::testing::Values("qwen2", "bailing
                            return kind == "seed-coder" ? std::string("seed_coder") : kind;
                          });
 
-// The published files, which are too large to lie here: vocab.json, merges.txt and configs.
+// The published files, which are too large to lie here: vocab.json, merges.txt and a config. The
+// golden knows the flags of the added tokens alone. That the config names the mask token as a
+// special one, whose flag says otherwise, is left out here as it was there.
 TEST(TextPackage, RealFiles) {
   const char* dir = std::getenv(kRealDir);
-  const bool golden_there = std::filesystem::exists(kDir + "sdar-4b-chat.golden");
-  if (!golden_there) GTEST_SKIP() << "no golden of SDAR-4B-Chat";
   if (dir == nullptr) GTEST_SKIP() << kRealDir << " does not name the files of SDAR-4B-Chat";
   const auto config = read_json(std::string(dir) + "/tokenizer_config.json");
   std::map<int, std::string> tokens;
@@ -176,11 +175,21 @@ TEST(TextPackage, RealFiles) {
   }
   std::vector<std::string> added;
   for (const auto& token : tokens) added.push_back(token.second);
-  const PackageGolden golden(dir, "sdar-4b-chat", added);
+  const TempDir flags_alone;
+  for (const char* name : {"vocab.json", "merges.txt"}) {
+    std::filesystem::create_symlink(std::string(dir) + "/" + name, flags_alone.file(name));
+  }
+  flags_alone.write("tokenizer_config.json",
+                    Json{{"added_tokens_decoder", config["added_tokens_decoder"]}});
+  const PackageGolden golden(flags_alone.path(), "sdar-4b-chat", added);
   ASSERT_NO_FATAL_FAILURE(golden.check_texts());
   golden.check_whole();
   golden.check_ids();
   golden.check_sequences();
+  const auto tokenizer = Tokenizer::load(dir);
+  const Ids mask = tokenizer->encode("<|MASK|>", true);
+  EXPECT_EQ(mask, Ids{tokenizer->special("mask")});
+  EXPECT_TRUE(tokenizer->is_special(mask[0]));
 }
 
 }  // namespace

@@ -17,8 +17,10 @@ struct TokenGolden {
   using Numbers = std::vector<uint32_t>;
 
   uint64_t vocab_size = 0;
-  uint64_t all_texts = 0;  // a hash
-  // Hashes of:
+  uint64_t all_texts = 0;                      // a hash
+  static constexpr uint32_t kMask = 0xFFFFFF;  // of numbers of three bytes
+
+  // The low bits of hashes of:
   Numbers ids, plain_ids;      // special tokens parsed, or as plain text
   Numbers decoded;             // without special tokens
   Numbers pieces, normal;      // of the sweep, then of the first texts
@@ -42,17 +44,22 @@ class Reader {
   template <typename T>
   T number() {
     T value{};
-    std::memcpy(&value, bytes_.substr(pos_, sizeof(T)).data(), sizeof(T));
+    if (sizeof(T) > bytes_.size() - pos_) throw std::runtime_error("the golden ends too early");
+    std::memcpy(&value, bytes_.data() + pos_, sizeof(T));
     pos_ += sizeof(T);
     return value;
   }
 
   std::vector<uint32_t> numbers() {
     std::vector<uint32_t> out(number<uint32_t>());
-    if (out.size() > (bytes_.size() - pos_) / sizeof(uint32_t)) {
+    if (out.size() > (bytes_.size() - pos_) / 3) {
       throw std::runtime_error("the golden ends too early");
     }
-    for (uint32_t& value : out) value = number<uint32_t>();
+    for (uint32_t& value : out) {
+      for (unsigned shift = 0; shift < 24; shift += 8) {
+        value |= static_cast<uint32_t>(static_cast<uint8_t>(bytes_[pos_++])) << shift;
+      }
+    }
     return out;
   }
 
