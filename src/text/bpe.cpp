@@ -1,16 +1,16 @@
 #include "text/bpe.h"
 
 #include <algorithm>
-#include <bit>
 #include <limits>
 #include <queue>
 #include <tuple>
 
+#include "text/utf8.h"
+
 namespace diffulex::text {
 namespace {
 
-constexpr size_t kShort = 32;  // up to here scanning beats a heap
-constexpr int32_t kNoRank = std::numeric_limits<int32_t>::max();
+constexpr size_t kShort = 32;  // symbols; up to here scanning beats a heap
 constexpr uint32_t kNone = std::numeric_limits<uint32_t>::max();
 
 struct Symbol {
@@ -77,75 +77,110 @@ class HeapMerger {
   std::priority_queue<Candidate> queue_;
 };
 
+// Merges a short piece: its symbols stay where they are and are linked.
+class ShortMerger {
+ public:
+  explicit ShortMerger(const MergeTable& merges) : merges_(merges) {}
+
+  // Whether there was room.
+  bool add(int32_t token) {
+    if (count_ == kShort) return false;
+    tokens_[count_++] = token;
+    return true;
+  }
+
+  void run(std::vector<int32_t>& out) {
+    for (uint32_t i = 0; i < count_; ++i) {
+      previous_[i] = static_cast<uint8_t>(i - 1);
+      next_[i] = static_cast<uint8_t>(i + 1);
+    }
+    for (uint32_t i = 0; i < count_; ++i) look_up(i);
+    while (merge_lowest()) {
+    }
+    for (uint32_t i = 0; i < count_; i = next_[i]) out.push_back(tokens_[i]);
+  }
+
+ private:
+  static constexpr uint64_t kNoMerge = std::numeric_limits<uint64_t>::max();
+  static constexpr unsigned kPositionBits = 5;
+  static_assert(kShort == 1U << kPositionBits);
+
+  // Ranks with positions below them: the lowest key is the leftmost merge of lowest rank.
+  void look_up(uint32_t i) {
+    keys_[i] = kNoMerge;
+    if (next_[i] >= count_) return;
+    const Merge* merge = merges_.find(tokens_[i], tokens_[next_[i]]);
+    if (merge == nullptr) return;
+    keys_[i] = (static_cast<uint64_t>(merge->rank) << kPositionBits) | i;
+    merged_[i] = merge->result;
+  }
+
+  bool merge_lowest() {
+    uint64_t lowest = kNoMerge;
+    for (uint32_t i = 0; i < count_; ++i) lowest = std::min(lowest, keys_[i]);
+    if (lowest == kNoMerge) return false;
+    const auto left = static_cast<uint32_t>(lowest % kShort);
+    const uint32_t right = next_[left];
+    tokens_[left] = merged_[left];
+    keys_[right] = kNoMerge;
+    next_[left] = next_[right];
+    if (next_[left] < count_) previous_[next_[left]] = static_cast<uint8_t>(left);
+    look_up(left);
+    if (left > 0) look_up(previous_[left]);
+    return true;
+  }
+
+  const MergeTable& merges_;
+  uint32_t count_ = 0;
+  std::array<int32_t, kShort> tokens_;
+  std::array<int32_t, kShort> merged_;  // what a symbol and the next one merge to
+  std::array<uint64_t, kShort> keys_;
+  std::array<uint8_t, kShort> previous_, next_;
+};
+
+Neighbor neighbor(std::string_view piece, size_t pos) {
+  if (pos >= piece.size()) return kNoNeighbor;
+  return static_cast<uint8_t>(piece[pos]) < 0x80 ? kAsciiNeighbor : kOtherNeighbor;
+}
+
 }  // namespace
 
-MergeTable::MergeTable(const std::vector<Merge>& merges)
-    : slots_(std::bit_ceil(std::max<size_t>(16, merges.size() + merges.size() / 2)),
-             Merge{-1, -1, -1, kNoRank}),
-      mask_(slots_.size() - 1) {
-  for (const Merge& merge : merges) slots_[slot(merge.left, merge.right)] = merge;
-}
-
-// The slot that holds the pair, or the empty one where it belongs.
-size_t MergeTable::slot(int32_t left, int32_t right) const {
-  const uint64_t key =
-      (static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32) | static_cast<uint32_t>(right);
-  size_t i = ((key * 0x9E3779B97F4A7C15ULL) >> 32) & mask_;
-  while (slots_[i].left >= 0 && (slots_[i].left != left || slots_[i].right != right)) {
-    i = (i + 1) & mask_;
+Bpe::Start Bpe::start_at(std::string_view piece, size_t pos) const {
+  const auto byte = static_cast<uint8_t>(piece[pos]);
+  if (byte >= 0xC0) {
+    const Utf8Unit unit = read_valid_utf8(piece, pos);
+    const Neighbor before = pos == 0 ? kNoNeighbor : neighbor(piece, pos - 1);
+    const int32_t token =
+        char_tokens_.find(unit.code, before, neighbor(piece, pos + unit.size));
+    if (token >= 0) return {token, unit.size};
   }
-  return i;
-}
-
-const Merge* MergeTable::find(int32_t left, int32_t right) const {
-  const Merge& merge = slots_[slot(left, right)];
-  return merge.left < 0 ? nullptr : &merge;
+  return {byte_tokens_[byte], 1};
 }
 
 void Bpe::encode(std::string_view piece, std::vector<int32_t>& out) const {
-  if (piece.size() <= kShort) {
-    encode_short(piece, out);
-  } else {
-    encode_long(piece, out);
-  }
-}
-
-void Bpe::encode_short(std::string_view piece, std::vector<int32_t>& out) const {
-  std::array<int32_t, kShort> tokens{};
-  std::array<const Merge*, kShort> next{};  // the merge of a token with the one behind it
-  size_t count = piece.size();
-  for (size_t i = 0; i < count; ++i) tokens[i] = byte_tokens_[static_cast<uint8_t>(piece[i])];
-  const auto look_up = [&](size_t i) {
-    next[i] = i + 1 < count ? merges_.find(tokens[i], tokens[i + 1]) : nullptr;
-  };
-  for (size_t i = 0; i < count; ++i) look_up(i);
-  while (true) {
-    size_t best = count;
-    int32_t best_rank = kNoRank;
-    for (size_t i = 0; i + 1 < count; ++i) {
-      if (next[i] != nullptr && next[i]->rank < best_rank) {
-        best = i;
-        best_rank = next[i]->rank;
-      }
+  ShortMerger merger(merges_);
+  for (size_t pos = 0; pos < piece.size();) {
+    const Start start = start_at(piece, pos);
+    if (!merger.add(start.token)) {
+      encode_long(piece, out);
+      return;
     }
-    if (best == count) break;
-    tokens[best] = next[best]->result;
-    std::copy(tokens.begin() + best + 2, tokens.begin() + count, tokens.begin() + best + 1);
-    std::copy(next.begin() + best + 2, next.begin() + count, next.begin() + best + 1);
-    --count;
-    look_up(best);
-    if (best > 0) look_up(best - 1);
+    pos += start.size;
   }
-  out.insert(out.end(), tokens.begin(), tokens.begin() + count);
+  merger.run(out);
 }
 
 void Bpe::encode_long(std::string_view piece, std::vector<int32_t>& out) const {
-  const auto count = static_cast<uint32_t>(piece.size());
-  std::vector<Symbol> symbols(count);
-  for (uint32_t i = 0; i < count; ++i) {
-    symbols[i] = {byte_tokens_[static_cast<uint8_t>(piece[i])], i == 0 ? kNone : i - 1,
-                  i + 1 == count ? kNone : i + 1};
+  std::vector<Symbol> symbols;
+  symbols.reserve(piece.size());
+  for (size_t pos = 0; pos < piece.size();) {
+    const Start start = start_at(piece, pos);
+    const auto i = static_cast<uint32_t>(symbols.size());
+    symbols.push_back({start.token, i == 0 ? kNone : i - 1, i + 1});
+    pos += start.size;
   }
+  if (symbols.empty()) return;
+  symbols.back().next = kNone;
   HeapMerger(merges_, symbols).run();
   for (uint32_t i = 0; i != kNone; i = symbols[i].next) out.push_back(symbols[i].token);
 }

@@ -7,44 +7,35 @@
 #include <string_view>
 #include <vector>
 
+#include "text/char_tokens.h"
+#include "text/merge_table.h"
+#include "text/token_table.h"
+
 namespace diffulex::text {
-
-// Two adjacent tokens and what they merge to.
-struct Merge {
-  int32_t left, right;
-  int32_t result;
-  int32_t rank;  // lower merges first
-};
-
-// A hash table from two tokens to their merge; of several merges of the same two the last counts.
-class MergeTable {
- public:
-  explicit MergeTable(const std::vector<Merge>& merges);
-
-  const Merge* find(int32_t left, int32_t right) const;
-
- private:
-  size_t slot(int32_t left, int32_t right) const;
-
-  std::vector<Merge> slots_;  // left < 0: empty
-  size_t mask_;
-};
 
 class Bpe {
  public:
-  Bpe(const std::array<int32_t, 256>& byte_tokens, const std::vector<Merge>& merges)
-      : byte_tokens_(byte_tokens), merges_(merges) {}
+  Bpe(const TokenTable& tokens, const std::array<int32_t, 256>& byte_tokens,
+      const std::vector<Merge>& merges)
+      : byte_tokens_(byte_tokens),
+        merges_(merges),
+        char_tokens_(tokens, byte_tokens, merges, merges_) {}
 
-  // Appends the tokens of a piece: starting from bytes, the merge of lowest rank, leftmost first,
-  // until none is left.
+  // Appends the tokens of a piece of valid UTF-8: starting from bytes, the merge of lowest rank,
+  // leftmost first, until none is left.
   void encode(std::string_view piece, std::vector<int32_t>& out) const;
 
  private:
-  void encode_short(std::string_view piece, std::vector<int32_t>& out) const;
+  struct Start {
+    int32_t token;
+    uint32_t size;  // bytes
+  };
+  Start start_at(std::string_view piece, size_t pos) const;
   void encode_long(std::string_view piece, std::vector<int32_t>& out) const;
 
   std::array<int32_t, 256> byte_tokens_;
   MergeTable merges_;
+  CharTokens char_tokens_;
 };
 
 }  // namespace diffulex::text

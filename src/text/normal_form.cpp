@@ -33,36 +33,6 @@ constexpr std::array<CharRange, 65> kLater = {
      {0x1E5EE, 0x1E5EF}, {0x1E6E3, 0x1E6E3}, {0x1E6E6, 0x1E6E6}, {0x1E6EE, 0x1E6EF},
      {0x1E6F5, 0x1E6F5}}};
 
-// Code points that are their own normal form C whatever stands next to them inside these ranges.
-// Not complete: a shortcut for the text that is common.
-constexpr std::array<CharRange, 9> kInert = {{{0x0000, 0x02FF},
-                                              {0x0400, 0x0482},
-                                              {0x2010, 0x2027},
-                                              {0x3001, 0x3029},
-                                              {0x3041, 0x3096},
-                                              {0x30A1, 0x30FA},
-                                              {0x3400, 0x9FFF},
-                                              {0xAC00, 0xD7A3},
-                                              {0x1F300, 0x1FAFF}}};
-
-bool is_inert(uint32_t code) {
-  return std::any_of(kInert.begin(), kInert.end(),
-                     [code](CharRange r) { return code >= r.first && code <= r.last; });
-}
-
-bool is_nfc_at_sight(std::string_view text) {
-  for (size_t pos = 0; pos < text.size();) {
-    if (static_cast<uint8_t>(text[pos]) < 0x80) {
-      ++pos;
-      continue;
-    }
-    const Utf8Unit unit = read_utf8(text, pos);
-    if (!is_inert(unit.code)) return false;
-    pos += unit.size;
-  }
-  return true;
-}
-
 constexpr auto kNfcOptions = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE);
 
 void append_decomposed(uint32_t code, std::vector<utf8proc_int32_t>& out) {
@@ -104,7 +74,6 @@ constexpr utf8proc_int32_t kStandIn = 0x10FFFF;
 // Code points in normal form, with stand-ins.
 void compose(std::string_view text, std::vector<utf8proc_int32_t>& codes,
              std::vector<uint32_t>& later) {
-  codes.reserve(text.size());
   for (size_t pos = 0; pos < text.size();) {
     const Utf8Unit unit = read_utf8(text, pos);
     pos += unit.size;
@@ -121,6 +90,74 @@ void compose(std::string_view text, std::vector<utf8proc_int32_t>& codes,
   codes.resize(static_cast<size_t>(std::max<utf8proc_ssize_t>(count, 0)));
 }
 
+void append_normalized(std::string_view text, std::string& out) {
+  std::vector<utf8proc_int32_t> codes;
+  std::vector<uint32_t> later;
+  compose(text, codes, later);
+  auto next_later = later.begin();
+  for (const utf8proc_int32_t code : codes) {
+    append_utf8(code == kStandIn ? *next_later++ : static_cast<uint32_t>(code), out);
+  }
+}
+
+// Code points that stay what they are whatever stands before them, so that text can be brought to
+// normal form up to any of them alone: no marks, in normal form, never the second in a composition.
+class SettledCodes {
+ public:
+  static const SettledCodes& get() {
+    static const SettledCodes codes;
+    return codes;
+  }
+
+  bool operator[](uint32_t code) const { return settled_[code]; }
+
+ private:
+  SettledCodes() : settled_(0x110000, true) {
+    for (uint32_t code = 0; code < settled_.size(); ++code) {
+      const bool surrogate = code >= 0xD800 && code < 0xE000;
+      if (!surrogate && !is_later_than_nfc(code)) check(code);
+    }
+  }
+
+  void check(uint32_t code) {
+    const utf8proc_property_t* property =
+        utf8proc_get_property(static_cast<utf8proc_int32_t>(code));
+    if (property->category == UTF8PROC_CATEGORY_CN) return;
+    if (property->combining_class != 0) settled_[code] = false;
+    std::vector<utf8proc_int32_t> parts;
+    append_decomposed(code, parts);
+    if (parts.size() == 1 && parts[0] == static_cast<utf8proc_int32_t>(code)) return;
+    std::string alone, normalized;
+    append_utf8(code, alone);
+    append_normalized(alone, normalized);
+    // A composition of several steps ends with the last of all its parts too.
+    settled_[normalized == alone ? static_cast<uint32_t>(parts.back()) : code] = false;
+  }
+
+  std::vector<bool> settled_;
+};
+
+// Where the first character from `pos` on stands that is not settled.
+size_t find_unsettled(std::string_view text, size_t pos) {
+  const SettledCodes& settled = SettledCodes::get();
+  for (pos = skip_ascii(text, pos); pos < text.size(); pos = skip_ascii(text, pos)) {
+    const Utf8Unit unit = read_valid_utf8(text, pos);
+    if (!settled[unit.code]) break;
+    pos += unit.size;
+  }
+  return pos;
+}
+
+size_t find_settled(std::string_view text, size_t pos) {
+  const SettledCodes& settled = SettledCodes::get();
+  while (pos < text.size()) {
+    const Utf8Unit unit = read_valid_utf8(text, pos);
+    if (settled[unit.code]) break;
+    pos += unit.size;
+  }
+  return pos;
+}
+
 }  // namespace
 
 bool is_later_than_nfc(uint32_t code) {
@@ -129,18 +166,23 @@ bool is_later_than_nfc(uint32_t code) {
   return above != kLater.begin() && code <= std::prev(above)->last;
 }
 
+bool is_nfc_at_sight(std::string_view text) { return find_unsettled(text, 0) == text.size(); }
+
 std::string to_nfc(std::string_view text) {
-  if (is_nfc_at_sight(text)) return std::string(text);
-  std::vector<utf8proc_int32_t> codes;
-  std::vector<uint32_t> later;
-  compose(text, codes, later);
   std::string out;
   out.reserve(text.size());
-  auto next_later = later.begin();
-  for (const utf8proc_int32_t code : codes) {
-    append_utf8(code == kStandIn ? *next_later++ : static_cast<uint32_t>(code), out);
+  size_t done = 0;
+  while (true) {
+    const size_t unsettled = find_unsettled(text, done);
+    if (unsettled == text.size()) break;
+    size_t begin = unsettled;  // with the settled character before it, which marks may change
+    if (begin > done) begin -= read_utf8_before(text, begin).size;
+    const size_t end = find_settled(text, unsettled);
+    out.append(text.substr(done, begin - done));
+    append_normalized(text.substr(begin, end - begin), out);
+    done = end;
   }
-  return out;
+  return out.append(text.substr(done));
 }
 
 }  // namespace diffulex::text

@@ -16,8 +16,7 @@ TokenTable::TokenTable(const std::vector<Entry>& entries) {
   ids_.reserve(entries.size());
   for (const bool pieces : {true, false}) {  // of equal bytes the piece comes first
     for (int32_t id = 0; id < size(); ++id) {
-      const bool piece = piece_[static_cast<size_t>(id)] != 0;
-      if (piece == pieces && !bytes(id).empty()) ids_.emplace(bytes(id), id);
+      if (piece(id) == pieces && !bytes(id).empty()) ids_.emplace(bytes(id), id);
     }
   }
 }
@@ -34,7 +33,7 @@ int32_t TokenTable::find(std::string_view bytes) const {
 
 int32_t TokenTable::find_piece(std::string_view bytes) const {
   const int32_t id = find(bytes);
-  return id >= 0 && piece_[static_cast<size_t>(id)] != 0 ? id : -1;
+  return id >= 0 && piece(id) ? id : -1;
 }
 
 }  // namespace diffulex::text

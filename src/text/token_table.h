@@ -29,6 +29,8 @@ class TokenTable {
   std::string_view bytes(int32_t id) const;
   bool special(int32_t id) const { return special_[static_cast<size_t>(id)] != 0; }
 
+  bool piece(int32_t id) const { return piece_[static_cast<size_t>(id)] != 0; }
+
   // -1: none.
   int32_t find(std::string_view bytes) const;
   int32_t find_piece(std::string_view bytes) const;

@@ -134,7 +134,7 @@ int32_t merge_token(const TokenizerSpec& spec, const Vocab& vocab, size_t rank,
   return entry->second;
 }
 
-Bpe make_bpe(const TokenizerSpec& spec) {
+Bpe make_bpe(const TokenizerSpec& spec, const TokenTable& tokens) {
   const Vocab vocab = index_vocab(spec);
   std::vector<Merge> merges;
   merges.reserve(spec.merges.size());
@@ -143,7 +143,21 @@ Bpe make_bpe(const TokenizerSpec& spec) {
     merges.push_back({merge_token(spec, vocab, rank, left), merge_token(spec, vocab, rank, right),
                       merge_token(spec, vocab, rank, left + right), static_cast<int32_t>(rank)});
   }
-  return Bpe(byte_tokens(spec, vocab), merges);
+  return Bpe(tokens, byte_tokens(spec, vocab), merges);
+}
+
+// The short tokens that come out when their text is a piece: nearly all of a vocabulary.
+PieceTable make_whole_pieces(const TokenTable& tokens, const Bpe& bpe, bool ignore_merges) {
+  PieceTable pieces(static_cast<size_t>(tokens.size()));
+  std::vector<int32_t> merged;
+  for (int32_t id = 0; id < tokens.size(); ++id) {
+    const std::string_view bytes = tokens.bytes(id);
+    if (!tokens.piece(id) || bytes.size() > PieceTable::kLongest || !is_valid_utf8(bytes)) continue;
+    merged.clear();
+    if (!ignore_merges) bpe.encode(bytes, merged);
+    if (ignore_merges || (merged.size() == 1 && merged[0] == id)) pieces.add(bytes, id);
+  }
+  return pieces;
 }
 
 // Where one encoding put the tokens of the pieces it met last, by a hash of the piece: text repeats
@@ -193,7 +207,7 @@ class Tokenizer::Encoding {
 
  private:
   void encode_text(std::string_view text) {
-    if (tokenizer_.nfc_) text = normalized_.emplace_back(to_nfc(text));
+    if (tokenizer_.nfc_ && !is_nfc_at_sight(text)) text = normalized_.emplace_back(to_nfc(text));
     std::vector<AddedTokenMatcher::Segment> segments;
     tokenizer_.normalized_added_.split(text, parse_special_, segments);
     for (const auto& segment : segments) {
@@ -212,7 +226,12 @@ class Tokenizer::Encoding {
   }
 
   void encode_piece(std::string_view piece) {
-    if (piece.size() == 1 || piece.size() > kLongestCached) {
+    const int32_t whole = tokenizer_.whole_pieces_.find(piece);
+    if (whole >= 0) {
+      out_.push_back(whole);
+      return;
+    }
+    if (piece.size() > kLongestCached) {
       merge(piece);
       return;
     }
@@ -254,7 +273,8 @@ Tokenizer::Tokenizer(TokenizerSpec spec, ChatTemplates chat_templates)
     : nfc_(spec.nfc),
       ignore_merges_(spec.ignore_merges),
       tokens_(table_entries(spec)),
-      bpe_(make_bpe(spec)),
+      bpe_(make_bpe(spec, tokens_)),
+      whole_pieces_(make_whole_pieces(tokens_, bpe_, ignore_merges_)),
       pre_tokenizer_(std::move(spec.steps)),
       chat_templates_(std::move(chat_templates)) {
   for (const AddedToken& token : spec.added) {

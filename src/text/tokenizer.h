@@ -13,6 +13,7 @@
 #include "text/added_tokens.h"
 #include "text/bpe.h"
 #include "text/chat_templates.h"
+#include "text/piece_table.h"
 #include "text/pre_tokenizer.h"
 #include "text/token_table.h"
 #include "text/tokenizer_spec.h"
@@ -65,6 +66,7 @@ class Tokenizer {
   std::unordered_map<std::string, int32_t> added_;
   TokenTable tokens_;
   Bpe bpe_;
+  PieceTable whole_pieces_;  // pieces that become one token, short ones
   PreTokenizer pre_tokenizer_;
   AddedTokenMatcher raw_added_, normalized_added_;  // in the text as it is, and normalised
   std::array<int32_t, kRoleCount> roles_{};

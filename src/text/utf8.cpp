@@ -86,7 +86,7 @@ void append_repaired(std::string_view text, std::string& out) {
 }
 
 bool is_valid_utf8(std::string_view text) {
-  for (size_t pos = 0; pos < text.size();) {
+  for (size_t pos = skip_ascii(text, 0); pos < text.size(); pos = skip_ascii(text, pos)) {
     const Utf8Unit unit = read_utf8(text, pos);
     if (unit.kind != Utf8Unit::kValid) return false;
     pos += unit.size;

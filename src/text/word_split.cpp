@@ -61,13 +61,8 @@ std::optional<WordSplit> WordSplit::known(std::string_view pattern) {
 
 WordSplit::Char WordSplit::read(std::string_view text, size_t pos) const {
   if (pos >= text.size()) return {0, CharClass::kOther, 0};
-  const auto byte = [&](size_t i) { return static_cast<uint8_t>(text[pos + i]); };
-  const uint32_t lead = byte(0);
-  if (lead < 0x80) return {1, (*classes_)[lead], lead};
-  const size_t size = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  uint32_t code = lead & (0x7FU >> size);
-  for (size_t i = 1; i < size; ++i) code = (code << 6) | (byte(i) & 0x3F);
-  return {size, (*classes_)[code], code};
+  const Utf8Unit unit = read_valid_utf8(text, pos);
+  return {unit.size, (*classes_)[unit.code], unit.code};
 }
 
 size_t WordSplit::skip(std::string_view text, size_t pos, CharClass kind) const {
