@@ -1,9 +1,8 @@
-// Encoding and decoding: merges, added tokens, repair of text.
+// Encoding and decoding: special tokens, repair of text.
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <chrono>
-#include <map>
 #include <thread>
 
 #include "expect_error.h"
@@ -15,104 +14,6 @@ namespace {
 using diffulex::testing::expect_error;
 using nlohmann::json;
 using Ids = std::vector<int32_t>;
-
-// Merges one word the plain way: again and again the merge of lowest rank, leftmost first.
-class ReferenceBpe {
- public:
-  explicit ReferenceBpe(const json& model)
-      : vocab_(model["vocab"].get<std::map<std::string, int32_t>>()) {
-    int rank = 0;
-    for (const auto& merge : model["merges"]) {
-      ranks_[{merge[0].get<std::string>(), merge[1].get<std::string>()}] = rank++;
-    }
-  }
-
-  Ids encode(const std::string& word) const {
-    std::vector<std::string> symbols;
-    for (const char c : word) symbols.push_back(spell(std::string(1, c)));
-    while (true) {
-      size_t best = symbols.size();
-      int best_rank = std::numeric_limits<int>::max();
-      for (size_t i = 0; i + 1 < symbols.size(); ++i) {
-        const auto found = ranks_.find({symbols[i], symbols[i + 1]});
-        if (found == ranks_.end() || found->second >= best_rank) continue;
-        best = i;
-        best_rank = found->second;
-      }
-      if (best == symbols.size()) break;
-      symbols[best] += symbols[best + 1];
-      symbols.erase(symbols.begin() + static_cast<std::ptrdiff_t>(best) + 1);
-    }
-    Ids ids;
-    for (const std::string& symbol : symbols) ids.push_back(vocab_.at(symbol));
-    return ids;
-  }
-
- private:
-  std::map<std::string, int32_t> vocab_;
-  std::map<std::pair<std::string, std::string>, int> ranks_;
-};
-
-TEST(TextEncode, MergesLikeThePlainAlgorithm) {
-  const ReferenceBpe reference(read_json(kTinyDir + "/tokenizer.json")["model"]);
-  RandomText random(1);
-  for (int i = 0; i < 3000; ++i) {
-    std::string word = random.below(2) == 0 ? " " : "";
-    const size_t length = 1 + random.below(i % 10 == 0 ? 200 : 30);
-    while (word.size() < length) {  // letters as they are frequent in the vocabulary
-      word += "etaoinshrdlucmfwygpbETAOIN"[random.below(26)];
-    }
-    EXPECT_EQ(tiny()->encode(word, false), reference.encode(word)) << word;
-  }
-}
-
-// Merges whose results merge earlier than themselves, and overlapping ones: order matters.
-TEST(TextEncode, MergesOfRandomVocabularies) {
-  RandomText random(2);
-  for (int round = 0; round < 40; ++round) {
-    json root = plain_tokenizer();
-    json& vocab = root["model"]["vocab"];
-    std::vector<std::string> tokens = {"a", "b", "c"};
-    std::vector<std::pair<std::string, std::string>> merges;
-    while (merges.size() < 25) {
-      const std::string left = tokens[random.below(static_cast<uint32_t>(tokens.size()))];
-      const std::string right = tokens[random.below(static_cast<uint32_t>(tokens.size()))];
-      if (std::find(merges.begin(), merges.end(), std::pair(left, right)) != merges.end()) continue;
-      merges.emplace_back(left, right);
-      if (vocab.contains(left + right)) continue;
-      vocab[left + right] = vocab.size();
-      tokens.push_back(left + right);
-    }
-    for (size_t i = merges.size() - 1; i > 0; --i) {
-      std::swap(merges[i], merges[random.below(static_cast<uint32_t>(i) + 1)]);
-    }
-    for (const auto& [left, right] : merges) root["model"]["merges"].push_back({left, right});
-    const ReferenceBpe reference(root["model"]);
-    const auto tokenizer = load_json(root);
-    for (int i = 0; i < 100; ++i) {
-      std::string word;
-      const size_t length = 1 + random.below(80);
-      while (word.size() < length) word += static_cast<char>('a' + random.below(3));
-      EXPECT_EQ(tokenizer->encode(word, false), reference.encode(word)) << word;
-    }
-  }
-}
-
-TEST(TextEncode, MergesMayBeLines) {
-  json root = plain_tokenizer();
-  root["model"]["vocab"]["ab"] = 256;
-  root["model"]["merges"] = {"a b"};
-  EXPECT_EQ(load_json(root)->encode("cab", false), (Ids{'c', 256}));
-}
-
-TEST(TextEncode, IgnoreMergesTakesAWholePiece) {
-  json root = plain_tokenizer();
-  root["model"]["vocab"]["abc"] = 256;
-  EXPECT_EQ(load_json(root)->encode("abc", false), (Ids{'a', 'b', 'c'}));
-  root["model"]["ignore_merges"] = true;
-  EXPECT_EQ(load_json(root)->encode("abc", false), (Ids{256}));
-  EXPECT_EQ(load_json(root)->encode("abca", false), (Ids{'a', 'b', 'c', 'a'}));
-}
 
 TEST(TextEncode, RoundTripGivesTheNormalForm) {
   RandomText random(3);
@@ -158,73 +59,6 @@ TEST(TextEncode, SpecialTokensAreTextUnlessParsed) {
   EXPECT_EQ(std::count(parsed.begin(), parsed.end(), end), 2);
   EXPECT_EQ(tiny()->decode(parsed, true), text);
   EXPECT_EQ(tiny()->decode(parsed, false), "say  twice");
-}
-
-json added(int32_t id, const std::string& content, const json& flags) {
-  json token = {{"id", id},        {"content", content},  {"single_word", false}, {"lstrip", false},
-                {"rstrip", false}, {"normalized", false}, {"special", false}};
-  if (!flags.is_null()) token.update(flags);
-  return token;
-}
-
-std::shared_ptr<const Tokenizer> with_added(const std::vector<json>& tokens,
-                                            const json& normalizer = nullptr) {
-  json root = plain_tokenizer();
-  root["added_tokens"] = tokens;
-  root["normalizer"] = normalizer;
-  return load_json(root);
-}
-
-TEST(TextEncode, OrdinaryAddedTokensAreAlwaysFound) {
-  const auto t = with_added({added(300, "<t>", {}), added(301, "<s>", {{"special", true}})});
-  EXPECT_EQ(t->encode("a<t><s>", false), (Ids{'a', 300, '<', 's', '>'}));
-  EXPECT_EQ(t->encode("a<t><s>", true), (Ids{'a', 300, 301}));
-  EXPECT_EQ(t->vocab_size(), 302);
-  EXPECT_FALSE(t->is_special(300));
-  EXPECT_TRUE(t->is_special(301));
-  EXPECT_EQ(t->decode(Ids{300, 280, 301, 'x'}, false), "<t>x");  // no token has id 280
-}
-
-TEST(TextEncode, LeftmostThenLongestAddedToken) {
-  const auto t = with_added({added(300, "ab", {}), added(301, "abcd", {}), added(302, "bcde", {})});
-  EXPECT_EQ(t->encode("abcde", false), (Ids{301, 'e'}));
-  EXPECT_EQ(t->encode("abcab", false), (Ids{300, 'c', 300}));
-  EXPECT_EQ(t->encode("xbcde", false), (Ids{'x', 302}));
-}
-
-TEST(TextEncode, AddedTokensTakeWhiteSpace) {
-  const auto t =
-      with_added({added(300, "<l>", {{"lstrip", true}}), added(301, "<r>", {{"rstrip", true}})});
-  EXPECT_EQ(t->encode("a \t<l> b", false), (Ids{'a', 300, ' ', 'b'}));
-  EXPECT_EQ(t->encode("a <r> \u3000\nb", false), (Ids{'a', ' ', 301, 'b'}));
-  EXPECT_EQ(t->encode("<r>  <l>", false), (Ids{301, 300}));
-  EXPECT_EQ(t->encode("  <l>", false), (Ids{300}));
-}
-
-TEST(TextEncode, SingleWordsStandAlone) {
-  const auto t = with_added({added(300, "cat", {{"single_word", true}})});
-  EXPECT_EQ(t->encode("cat", false), (Ids{300}));
-  EXPECT_EQ(t->encode("-cat.", false), (Ids{'-', 300, '.'}));
-  EXPECT_EQ(t->encode("cats", false), (Ids{'c', 'a', 't', 's'}));
-  EXPECT_EQ(t->encode("_cat", false), (Ids{'_', 'c', 'a', 't'}));
-  EXPECT_EQ(t->decode(t->encode("écat catß", false), false), "écat catß");
-  const Ids next_to_letters = t->encode("écat catß", false);
-  EXPECT_EQ(std::count(next_to_letters.begin(), next_to_letters.end(), 300), 0);
-}
-
-TEST(TextEncode, NormalizedTokensAreFoundInNormalizedText) {
-  const json nfc_type = {{"type", "NFC"}};
-  const std::vector<json> both = {added(300, "\u00E9!", {{"normalized", true}}),
-                                  added(301, "\u00E8!", {})};
-  const auto t = with_added(both, nfc_type);
-  EXPECT_EQ(t->encode("e\u0301!", false), (Ids{300}));
-  EXPECT_EQ(t->encode("\u00E9!", false), (Ids{300}));
-  EXPECT_EQ(t->encode("\u00E8!", false), (Ids{301}));
-  const Ids decomposed = t->encode("e\u0300!", false);  // 301 is looked for in the text as it is
-  EXPECT_EQ(std::count(decomposed.begin(), decomposed.end(), 301), 0);
-  const json sequence = {{"type", "Sequence"}, {"normalizers", {nfc_type}}};
-  EXPECT_EQ(with_added(both, sequence)->encode("e\u0301!", false), (Ids{300}));
-  EXPECT_EQ(with_added(both)->encode("e\u0301", false), (Ids{'e', 0xCC, 0x81}));  // no normalizer
 }
 
 TEST(TextEncode, IdsOutOfRangeAreRefused) {
