@@ -150,8 +150,7 @@ Bpe::Start Bpe::start_at(std::string_view piece, size_t pos) const {
   if (byte >= 0xC0) {
     const Utf8Unit unit = read_valid_utf8(piece, pos);
     const Neighbor before = pos == 0 ? kNoNeighbor : neighbor(piece, pos - 1);
-    const int32_t token =
-        char_tokens_.find(unit.code, before, neighbor(piece, pos + unit.size));
+    const int32_t token = char_tokens_.find(unit.code, before, neighbor(piece, pos + unit.size));
     if (token >= 0) return {token, unit.size};
   }
   return {byte_tokens_[byte], 1};

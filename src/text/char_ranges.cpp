@@ -1,4 +1,5 @@
-// Written by tests/oracle/unicode_classes.py. clang-format off
+// Written by tests/oracle/unicode_classes.py.
+// clang-format off
 #include "text/char_ranges.h"
 
 namespace diffulex::text {

@@ -81,7 +81,8 @@ class CharMerger {
       symbols_.erase(symbols_.begin() + static_cast<std::ptrdiff_t>(i) + 1);
     }
     uint32_t unsound = 0;
-    for (size_t k = 0; k < crossing.size(); ++k) unsound |= (crossing[k] <= greatest ? 1U : 0U) << k;
+    for (size_t k = 0; k < crossing.size(); ++k)
+      unsound |= (crossing[k] <= greatest ? 1U : 0U) << k;
     return {symbols_[0], unsound};
   }
 
@@ -122,9 +123,9 @@ uint32_t only_character(std::string_view text) {
 }  // namespace
 
 // Ranks rise along what a merge is made of, so merging means: for one rank after the other, merge
-// every such pair from the left. The merges inside of a character whose ranks all lie below those of
-// its parts with a neighbour happen whatever the neighbours are; and what its token merges to comes
-// later than they do. So they may come first.
+// every such pair from the left. The merges inside of a character whose ranks all lie below those
+// of its parts with a neighbour happen whatever the neighbours are; and what its token merges to
+// comes later than they do. So they may come first.
 CharTokens::CharTokens(const TokenTable& tokens, const std::array<int32_t, 256>& byte_tokens,
                        const std::vector<Merge>& merges, const MergeTable& table)
     : entries_(kBlock, kNone) {

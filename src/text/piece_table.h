@@ -56,9 +56,8 @@ class PieceTable {
   size_t slot(const Key& key) const {
     const uint64_t rest = (uint64_t{key.middle} << kSizeBits) | key.size;
     size_t i = ((key.head ^ (rest * 0xC2B2AE3D27D4EB4FULL)) * 0x9E3779B97F4A7C15ULL) >> shift_;
-    while (slots_[i].tail != 0 &&
-           (slots_[i].head != key.head || slots_[i].middle != key.middle ||
-            (slots_[i].tail & ((1U << kSizeBits) - 1)) != key.size)) {
+    while (slots_[i].tail != 0 && (slots_[i].head != key.head || slots_[i].middle != key.middle ||
+                                   (slots_[i].tail & ((1U << kSizeBits) - 1)) != key.size)) {
       i = (i + 1) & mask_;
     }
     return i;

@@ -11,7 +11,8 @@ import sys
 
 TARGET = pathlib.Path(__file__).resolve().parent.parent.parent / "src" / "text" / "char_ranges.cpp"
 
-HEAD = """// Written by tests/oracle/unicode_classes.py. clang-format off
+HEAD = """// Written by tests/oracle/unicode_classes.py.
+// clang-format off
 #include "text/char_ranges.h"
 
 namespace diffulex::text {
