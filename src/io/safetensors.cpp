@@ -209,7 +209,7 @@ class HeaderReader {
     }
     Error problem(first.status(), message + "; is the file complete?");
     for (const auto& [key, value] : first.details()) static_cast<Error&&>(problem).with(key, value);
-    problems_.add(std::move(problem));
+    problems_.add(problem);
   }
 
   void refuse_overlaps(std::vector<TensorEntry>* entries) {
