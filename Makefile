@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 JOBS    ?= $(shell nproc)
 QUESTION := Rosa has 5 boxes with 12 apples in each box. Rosa gives 18 of them to Ben. Then Rosa finds 7 more at the park. How many apples does Rosa have now?
 
-.PHONY: demo test mutants bench lint install test-gpu bench-gpu soak fuzz-schedule valgrind asan ubsan tsan release setup clean
+.PHONY: demo test mutants bench lint install test-gpu sanitize-gpu bench-gpu soak fuzz-schedule valgrind asan ubsan tsan release setup clean
 
 setup:
 	@scripts/setup
@@ -80,6 +80,16 @@ test-gpu: setup
 	@build/release/bench/diffulex_gpu_invariant_test
 	@build/release/cuda/diffulex_gpu_device_test models/tiny-sdar
 	@DIFFULEX_TEST_DEVICE=cuda:0 build/release/tests/diffulex_api_tests --gtest_brief=1
+
+# compute-sanitizer over the engine's tests on a device. For races without recorded steps: with them it takes more memory than
+# machines have.
+WATCHED := Engine.CommittedTextOnlyGrows:Engine.EventsAddUp:Engine.OutputsDoNotDependOnDeviceSteps:Engine.PrefixCaching*:Engine.Abort*:Engine.SeedsReproduce*:Engine.ThreadModeServesManyThreads:*BatchedTokens*
+RACED := Engine.CommittedTextOnlyGrows:Engine.PrefixCaching*:Engine.AbortKeeps*:Engine.SeedsReproduce*
+sanitize-gpu: setup
+	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
+	@cmake --build --preset release -j$(JOBS) --target diffulex_api_tests
+	@DIFFULEX_TEST_DEVICE=cuda:0 compute-sanitizer --tool memcheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(WATCHED)'
+	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED)'
 
 # Steps and first tokens beside their floors: a table, and JSON in build/bench-gpu.json. With libcupti.so.13 in the
 # loader's path it also tells kernels apart. BENCH_GPU takes options, e.g. BENCH_GPU="--cases 1.7b:32x4x16 --no-trace".

@@ -3,8 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <functional>
+#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -40,6 +42,21 @@ inline diffulex_engine_config default_config(const std::string& dir) {
   return config;
 }
 
+// The test's options, and those that DIFFULEX_TEST_OPTIONS ("cuda_graphs=false,max_requests=4") has
+// besides: tools that watch a device need smaller or plainer engines.
+inline Options with_asked(Options options) {
+  const char* const asked = std::getenv("DIFFULEX_TEST_OPTIONS");
+  std::stringstream list(asked == nullptr ? "" : asked);
+  for (std::string entry; std::getline(list, entry, ',');) {
+    const size_t equals = entry.find('=');
+    const std::string key = entry.substr(0, equals);
+    const bool own = std::any_of(options.begin(), options.end(),
+                                 [&](const auto& option) { return option.first == key; });
+    if (!own && equals != std::string::npos) options.emplace_back(key, entry.substr(equals + 1));
+  }
+  return options;
+}
+
 class Session {
  public:
   using Tune = std::function<void(diffulex_engine_config&)>;
@@ -48,7 +65,8 @@ class Session {
                    const Tune& tune = nullptr) {
     const std::string dir = model_dir();
     diffulex_engine_config config = default_config(dir);
-    const auto e = pairs(engine_options), s = pairs(strategy_options);
+    const Options asked = with_asked(engine_options);
+    const auto e = pairs(asked), s = pairs(strategy_options);
     config.engine_options = e.data();
     config.engine_option_count = e.size();
     config.strategy_options = s.data();
