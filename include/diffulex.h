@@ -790,7 +790,8 @@ DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_cache_clear(diffulex_engine
  * --------------------------------------------------------------------------------------------------------
  */
 
-/* Loads tokenizer.json of a directory. The caller releases the tokenizer. Errors: IO, TOKENIZER.
+/* Loads the tokenizer of a directory: tokenizer.json, or else vocab.json with merges.txt, with the
+ * added tokens that the other files name. The caller releases the tokenizer. Errors: IO, TOKENIZER.
  * @thread S */
 DIFFULEX_API DIFFULEX_CHECK diffulex_status diffulex_tokenizer_load(const char* model_dir,
                                                                     diffulex_tokenizer** out,

@@ -27,6 +27,8 @@ __device__ inline Best merged_with_sharers(Best best) {
   return best;
 }
 
+// Ids ascend, so the last of equals is the one that decide::likelier would take, as it does
+// between the sharers; asking it for every id would compare each logit twice.
 __device__ inline Best best_of(const float (&x)[kIds], int32_t first) {
   Best best;
 #pragma unroll
