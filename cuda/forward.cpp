@@ -152,6 +152,7 @@ Forward::Forward(const ArchSpec& arch, const BackendConfig& config, const Device
       blas_(blas),
       stream_(stream),
       multiprocessors_(count_multiprocessors(config.device)),
+      warpgroups_(has_copy_engine(config.device)),
       own_rows_(own_rows(arch, config)) {
   const Sizes sizes(arch, config);
   for (auto [memory, bytes] : {std::pair{&residual_, sizes.residual},

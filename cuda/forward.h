@@ -58,7 +58,8 @@ class Forward {
   Blas& blas_;
   const cudaStream_t stream_;
   const int multiprocessors_;
-  const int own_rows_;  // steps of up to so many rows use the products of kernels/product.h
+  const bool warpgroups_;  // the device multiplies by warpgroups
+  const int own_rows_;     // steps of up to so many rows use the products of kernels/product.h
 
   struct Angles {
     float theta;

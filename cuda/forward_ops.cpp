@@ -136,7 +136,9 @@ void ForwardOps::attention(int layer) {
   args.table_stride = f_.config_.max_pages_per_request;
   args.items = f_.step_.items;
   args.item_count = f_.step_.shape.items;
+  args.rows = f_.step_.shape.rows;
   args.max_keys = f_.step_.shape.max_keys;
+  args.multiprocessors = f_.warpgroups_ ? f_.multiprocessors_ : 0;
   args.workspace = f_.partials_.as();
   args.workspace_bytes = f_.partials_.bytes();
   args.queries = f_.queries_.as();

@@ -36,10 +36,12 @@ struct AttentionArgs {
   int32_t table_stride;
   const AttentionItem* items;
   int32_t item_count;
-  const void* queries;  // [rows, heads, dim] in kv.dtype
-  void* out;            // [rows, heads, dim] in kv.dtype; a row that sees no key gets zeros
-  int32_t max_keys;     // at least context_len + token_count of every request
-  void* workspace;      // of the device, aligned to 16 bytes, this launch's alone while it runs
+  const void* queries;      // [rows, heads, dim] in kv.dtype
+  void* out;                // [rows, heads, dim] in kv.dtype; a row that sees no key gets zeros
+  int32_t rows;             // of the step; more do no harm
+  int32_t max_keys;         // at least context_len + token_count of every request
+  int32_t multiprocessors;  // of a device with warpgroup products, 0 where there are none
+  void* workspace;          // of the device, aligned to 16 bytes, this launch's alone while it runs
   size_t workspace_bytes;
 };
 

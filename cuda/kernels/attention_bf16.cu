@@ -5,6 +5,7 @@
 
 #include "cuda/kernels/attention_narrow.h"
 #include "cuda/kernels/attention_parts.h"
+#include "cuda/kernels/attention_warpgroups.h"
 #include "cuda/kernels/launch.h"
 
 namespace diffulex::cuda {
@@ -244,6 +245,8 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
   if (attention_is_narrow(args, blocks, parts))
     return static_cast<cudaError_t>(launch_attention_narrow(args, parts, stream));
   if (args.workspace_bytes < workspace<S>(blocks, parts)) return cudaErrorInvalidValue;
+  if (!is_split(blocks, parts) && attention_fills_warpgroups(args))
+    return static_cast<cudaError_t>(launch_attention_warpgroups(args, parts > 1, stream));
   const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors), divisor(args.kv.page_size),
                   is_split(blocks, parts) ? parts : 1, args.workspace};
   const dim3 size(static_cast<unsigned>(blocks), S::kSlices, static_cast<unsigned>(grid.parts));

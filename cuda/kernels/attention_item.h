@@ -154,10 +154,14 @@ inline int item_chunks(int heads, int kv_heads, int vectors) {
   return (attention_item_rows(heads, kv_heads) * (heads / kv_heads) + vectors - 1) / vectors;
 }
 
-__device__ inline BlockIndex block_index(const AttentionArgs& args, int chunks) {
-  const int block = static_cast<int>(blockIdx.x), lines = args.kv.kv_heads * chunks;
+__device__ inline BlockIndex block_index(const AttentionArgs& args, int chunks, int block) {
+  const int lines = args.kv.kv_heads * chunks;
   const int item = block / lines, line = block - item * lines;
   return {args.item_count - 1 - item, line / chunks, line % chunks};
+}
+
+__device__ inline BlockIndex block_index(const AttentionArgs& args, int chunks) {
+  return block_index(args, chunks, static_cast<int>(blockIdx.x));
 }
 
 int launch_attention_f32(const AttentionArgs& args, cudaStream_t stream);

@@ -12,8 +12,8 @@ inline constexpr int32_t kPartKeys = 1024;
 // A block's accumulators in memory, every thread's own values, 16 bytes at a time.
 template <class S>
 struct Partial {
-  float4 limits[S::kTiles][kThreads];  // top and sum of both rows
-  float4 out[S::kTiles][S::kOut / 8][kThreads];
+  float4 limits[S::kTiles][S::kComputing];  // top and sum of both rows
+  float4 out[S::kTiles][S::kOut / 8][S::kComputing];
 };
 
 template <class S>

@@ -17,6 +17,7 @@ inline constexpr int kPad = 8;
 template <int dim, int out, int tiles, int keys>
 struct Shape {
   static constexpr int kDim = dim, kOut = out, kTiles = tiles, kKeys = keys;
+  static constexpr int kComputing = kThreads;
   static constexpr int kVectors = kWarps * tiles * 16;
   static constexpr int kStages = 2;  // tiles of keys in shared memory
   static constexpr int kSlices = dim / out;
@@ -183,26 +184,28 @@ __device__ inline void hide(float (&scores)[kEights][4], int h, int32_t begin, i
       if ((j * 8 + e >= begin && j * 8 + e < end) == kInside) scores[j][2 * h + e] = -INFINITY;
 }
 
-template <class S, int n>
-__device__ inline void mask_scores(const Shared<S>& shared, int32_t at,
+// memory: has the block's ItemKeys, item, and the ranges of its vectors.
+template <class S, int n, class Memory>
+__device__ inline void mask_scores(const Memory& memory, int32_t at,
                                    float (&scores)[n][S::kKeys / 8][4]) {
   const int32_t origin = at + lane_id() % 4 * 2;
-  const int32_t hole_begin = shared.item.hole_begin, hole_end = shared.item.hole_end;
+  const int32_t hole_begin = memory.item.hole_begin, hole_end = memory.item.hole_end;
   const bool hole = hole_begin < at + S::kKeys && hole_end > at;
 #pragma unroll
   for (int t = 0; t < n; ++t)
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int2 range = shared.ranges[tile_vector(t) + lane_id() / 4 + h * 8];
+      const int2 range = memory.ranges[tile_vector(t) + lane_id() / 4 + h * 8];
       hide<false>(scores[t], h, range.x - origin, range.y - origin);
       if (hole) hide<true>(scores[t], h, hole_begin - origin, hole_end - origin);
     }
 }
 
-// Scores become weights; what was summed before fades to the new maximum.
+// Scores become weights under a new maximum. Returns what the sums so far fade by: that of the
+// weights has, the result is left to fade().
 template <class S, int n>
 __device__ inline void soften(Accumulators<S>& acc, float scale2,
-                              float (&scores)[n][S::kKeys / 8][4]) {
+                              float (&scores)[n][S::kKeys / 8][4], float (&decay)[n][2]) {
 #pragma unroll
   for (int t = 0; t < n; ++t)
 #pragma unroll
@@ -215,7 +218,7 @@ __device__ inline void soften(Accumulators<S>& acc, float scale2,
       top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
       const float next = fmaxf(acc.top[t][h], top * scale2);
       const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
-      const float decay = fast_exp2(acc.top[t][h] - shift);
+      decay[t][h] = fast_exp2(acc.top[t][h] - shift);
 #pragma unroll
       for (int j = 0; j < S::kKeys / 8; ++j)
 #pragma unroll
@@ -231,14 +234,30 @@ __device__ inline void soften(Accumulators<S>& acc, float scale2,
                   (scores[t][2 * g + 1][2 * h] + scores[t][2 * g + 1][2 * h + 1]);
       float sum = sums[0] + sums[1];
       if constexpr (S::kKeys == 64) sum += sums[2] + sums[3];
-      acc.sum[t][h] = fmaf(acc.sum[t][h], decay, sum);
+      acc.sum[t][h] = fmaf(acc.sum[t][h], decay[t][h], sum);
       acc.top[t][h] = next;
-#pragma unroll
-      for (int i = 0; i < S::kOut / 8; ++i) {
-        acc.out[t][i][2 * h] *= decay;
-        acc.out[t][i][2 * h + 1] *= decay;
-      }
     }
+}
+
+template <class S, int n>
+__device__ inline void fade(Accumulators<S>& acc, const float (&decay)[n][2]) {
+#pragma unroll
+  for (int t = 0; t < n; ++t)
+#pragma unroll
+    for (int i = 0; i < S::kOut / 8; ++i)
+#pragma unroll
+      for (int e = 0; e < 4; ++e) acc.out[t][i][e] *= decay[t][e / 2];
+}
+
+// The weights of 16 keys as the left side of a product.
+template <int kEights>
+__device__ inline void pack_weights(const float (&weights)[kEights][4], int sixteen,
+                                    uint32_t (&a)[4]) {
+#pragma unroll
+  for (int k = 0; k < 4; ++k) {
+    const float(&w)[4] = weights[2 * sixteen + k / 2];
+    a[k] = pack_bf16(w[k % 2 * 2], w[k % 2 * 2 + 1]);
+  }
 }
 
 template <class S, int n>
@@ -260,12 +279,7 @@ __device__ inline void add_values(Accumulators<S>& acc, const uint16_t* values,
     const int j = step / kColumns, i = step % kColumns;
     if (i == 0)
 #pragma unroll
-      for (int t = 0; t < n; ++t)
-#pragma unroll
-        for (int k = 0; k < 4; ++k) {
-          const float(&w)[4] = weights[t][2 * j + k / 2];
-          a[t][k] = pack_bf16(w[k % 2 * 2], w[k % 2 * 2 + 1]);
-        }
+      for (int t = 0; t < n; ++t) pack_weights(weights[t], j, a[t]);
     const uint32_t(&x)[4] = b[step % kAhead];
 #pragma unroll
     for (int t = 0; t < n; ++t) {
@@ -282,7 +296,9 @@ __device__ inline void add_tile(Accumulators<S>& acc, const Shared<S>& shared, i
   float scores[n][S::kKeys / 8][4] = {};
   compute_scores<S, n>(shared.queries, shared.keys[buffer], scores);
   if (!shared.item.whole(at, S::kKeys)) mask_scores<S, n>(shared, at, scores);
-  soften<S, n>(acc, scale2, scores);
+  float decay[n][2];
+  soften<S, n>(acc, scale2, scores, decay);
+  fade<S, n>(acc, decay);
   add_values<S, n>(acc, shared.values[buffer], scores);
 }
 

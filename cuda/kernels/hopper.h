@@ -62,6 +62,19 @@ __device__ inline void arrive([[maybe_unused]] Barrier& b) {
 #endif
 }
 
+// One arrival for all lanes of the warp.
+__device__ inline void arrive_as_warp(Barrier& b) {
+  __syncwarp();
+  if (threadIdx.x % 32 == 0) arrive(b);
+}
+
+// What the thread has written to shared memory becomes visible to products and bulk copies.
+__device__ inline void publish_writes() {
+#if DIFFULEX_HOPPER
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
 // Arrives at the barrier of the same place in another block of the cluster. Orders no ordinary
 // accesses to memory: what is read through such barriers, products read.
 __device__ inline void arrive_at([[maybe_unused]] Barrier& b, [[maybe_unused]] uint32_t block) {
@@ -142,6 +155,12 @@ __device__ inline void copy_box_to_all([[maybe_unused]] void* to, [[maybe_unused
 __device__ inline uint64_t matrix_descriptor(const void* matrix) {
   return uint64_t{(shared_address(matrix) & 0x3FFFF) >> 4} | uint64_t{1} << 16 |
          uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
+}
+
+// Such a matrix, [k, n] in columns of 64 that are so many bytes apart, as a right side [n, k].
+__device__ inline uint64_t transposed_descriptor(const void* matrix, uint32_t column_bytes) {
+  return (matrix_descriptor(matrix) & ~(uint64_t{0x3FFF} << 16)) | uint64_t{column_bytes >> 4}
+                                                                       << 16;
 }
 
 // The counterpart of load_transposed().

@@ -39,11 +39,6 @@ __device__ inline void for_each_tile(const ProductArgs& args, int tiles, Fn&& fn
   }
 }
 
-__device__ inline void arrive_as_warp(Barrier& b) {
-  __syncwarp();
-  if (threadIdx.x % 32 == 0) arrive(b);
-}
-
 // All finishing threads have come here.
 __device__ inline void wait_for_finishing_threads() {
   asm volatile("bar.sync 1, %0;" ::"n"(kFinishingThreads) : "memory");

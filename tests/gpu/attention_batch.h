@@ -236,8 +236,16 @@ inline size_t workspace_bytes(const Batch& b, int items, int max_keys) {
                                                    max_keys);
 }
 
+// Of a device whose warpgroups multiply, else 0.
+inline int warpgroup_multiprocessors() {
+  int major = 0, count = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0), "attribute");
+  check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, 0), "attribute");
+  return major == 9 ? count : 0;
+}
+
 // Outputs of all rows of the step, NaN where the kernel did not write.
-inline Elements run(const Batch& b) {
+inline Elements run(const Batch& b, int multiprocessors = warpgroup_multiprocessors()) {
   const Layout l(b);
   const std::vector<diffulex::AttentionItem> items = items_of(b);
   const DeviceArray<uint8_t> pk(l.page_keys.bytes()), pv(l.page_values.bytes()),
@@ -259,6 +267,8 @@ inline Elements run(const Batch& b) {
   args.item_count = static_cast<int32_t>(items.size());
   args.queries = q.get();
   args.out = out.get();
+  args.rows = l.rows;
+  args.multiprocessors = multiprocessors;
   for (const Request& r : b.requests) args.max_keys = std::max(args.max_keys, r.context + r.tokens);
   args.workspace_bytes = workspace_bytes(b, args.item_count, args.max_keys);
   const DeviceArray<uint8_t> workspace(std::vector<uint8_t>(args.workspace_bytes, uint8_t{0xff}));

@@ -181,6 +181,31 @@ bool same_in_every_company(DType dtype, int dim, int window) {
   return ok;
 }
 
+// What warpgroups compute is what the portable kernel does, bit for bit. Enough requests for the
+// former; with several parts of keys, enough that the latter does not share them out.
+bool same_by_warpgroups(int dim, int longest, uint64_t seed) {
+  std::mt19937_64 rng(seed + static_cast<uint64_t>(dim + longest));
+  bool same = true;
+  Errors worst;
+  for (int round = 0; round < 3; ++round) {
+    Batch b = random_batch(rng, DType::kBF16, dim, longest);
+    b.kv_heads = 8, b.heads = 8 * pick(rng, {2, 3, 4, 7});
+    while (b.requests.size() < 10) b.requests.push_back(random_request(rng, longest));
+    for (Request& r : b.requests) r.tokens = std::max(r.tokens, 64 + static_cast<int>(rng() % 90));
+    const Elements out = run(b), portable = run(b, 0);
+    same = same && out.bytes() == portable.bytes();
+    check_coverage(b, out, worst);
+    for (size_t r = 0; r < b.requests.size(); ++r)
+      compare(b, r, static_cast<int>(rng() % 64), static_cast<int>(rng() % 16), out, worst);
+  }
+  const bool ok = same && worst.complete && worst.untouched && worst.absolute < 1.2e-2;
+  std::printf("%s warpgroups dim %3d, context < %4d: %s the portable kernel, absolute %.1e%s%s\n",
+              ok ? "ok    " : "FAILED", dim, longest, same ? "bits of" : "OTHER BITS than",
+              worst.absolute, worst.untouched ? "" : ", wrote unused rows",
+              worst.complete ? "" : ", NaN");
+  return ok;
+}
+
 // More heads in a group than a block takes.
 bool wide_group(DType dtype) {
   std::mt19937_64 rng(3);
@@ -218,11 +243,16 @@ bool refuses() {
 
 }  // namespace
 
+// Arguments: a seed, or "times" and the number of a workload.
 int main(int argc, char** argv) {
   int devices = 0;
   if (cudaGetDeviceCount(&devices) != cudaSuccess || devices == 0) {
     std::printf("no CUDA device: nothing was tested\n");
     return 77;
+  }
+  if (argc > 1 && std::strcmp(argv[1], "times") == 0) {
+    print_times(argc > 2 ? std::atoi(argv[2]) : -1);
+    return 0;
   }
   const uint64_t seed = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : std::random_device()();
   std::printf("seed %" PRIu64 "\n", seed);
@@ -239,7 +269,10 @@ int main(int argc, char** argv) {
     for (const int dim : {64, 128, 256, 512}) ok = same_in_every_company(dtype, dim, 0) && ok;
     ok = same_in_every_company(dtype, 128, 1500) && ok;
   }
+  if (warpgroup_multiprocessors() > 0)
+    for (const int dim : {16, 64, 80, 128})
+      for (const int longest : {40, 400, 3000}) ok = same_by_warpgroups(dim, longest, seed) && ok;
   std::printf("%s\n", ok ? "all checks passed" : "SOME CHECKS FAILED");
-  print_times();
+  print_times(-1);
   return ok ? 0 : 1;
 }

@@ -117,37 +117,47 @@ inline void print_time(const Workload& w, const DeviceArray<uint16_t>& pool_keys
   args.item_count = static_cast<int32_t>(items.size());
   args.queries = q.get();
   args.out = out.get();
+  args.rows = total;
   args.max_keys = w.context + w.tokens;
   args.workspace_bytes = workspace_bytes(b, args.item_count, args.max_keys);
   const DeviceArray<uint8_t> workspace(args.workspace_bytes);
   args.workspace = workspace.get();
-  const float ms =
-      time_graph(rotations,
-                 [&](int i, cudaStream_t stream) {
-                   args.tables = device_tables.get() + i * w.requests * table_stride;
-                   check(static_cast<cudaError_t>(diffulex::cuda::launch_attention(args, stream)),
-                         "launch");
-                 }) /
-      static_cast<float>(rotations);
+  const auto time = [&](int multiprocessors) {
+    args.multiprocessors = multiprocessors;
+    return time_graph(
+               rotations,
+               [&](int i, cudaStream_t stream) {
+                 args.tables = device_tables.get() + i * w.requests * table_stride;
+                 check(static_cast<cudaError_t>(diffulex::cuda::launch_attention(args, stream)),
+                       "launch");
+               }) /
+           static_cast<float>(rotations);
+  };
+  const float portable = time(0), ms = time(warpgroup_multiprocessors());
   const double operations = 4.0 * kHeads * kDim * visible;
-  std::printf("%-36s %8.1f us %7.0f GB/s %6.1f TFLOP/s, workspace %.1f MB\n", w.name, ms * 1e3,
-              bytes / 1e6 / ms, operations / 1e9 / ms,
+  std::printf("%-36s %8.1f us (portable %8.1f) %7.0f GB/s %6.1f TFLOP/s, workspace %.1f MB\n",
+              w.name, ms * 1e3, portable * 1e3, bytes / 1e6 / ms, operations / 1e9 / ms,
               static_cast<double>(args.workspace_bytes) / 1e6);
 }
 
-// bf16, 16 query heads, 8 KV heads, head size 128, pages of 32.
-inline void print_times() {
+// bf16, 16 query heads, 8 KV heads, head size 128, pages of 32. only: one workload's number, or
+// negative.
+inline void print_times(int only) {
+  const Workload workloads[] = {{"1 request x 32 rows, context 256", 1, 256, 32},
+                                {"1 request x 32 rows, context 4096", 1, 4096, 32},
+                                {"1 request x 32 rows, context 32768", 1, 32768, 32},
+                                {"64 requests x 32 rows, context 2048", 64, 2048, 32},
+                                {"16 requests x 128 rows, context 256", 16, 256, 128},
+                                {"64 requests x 128 rows, context 256", 64, 256, 128},
+                                {"16 requests x 128 rows, context 4096", 16, 4096, 128},
+                                {"1 request x 1024 rows, no context", 1, 0, 1024},
+                                {"1 request x 4096 rows, no context", 1, 0, 4096}};
   const DeviceArray<uint16_t> keys = random_array(size_t{1} << 29, 1),
                               values = random_array(size_t{1} << 29, 2);
   print_copy_rate(keys);
-  for (const Workload& w : {Workload{"1 request x 32 rows, context 256", 1, 256, 32},
-                            {"1 request x 32 rows, context 4096", 1, 4096, 32},
-                            {"1 request x 32 rows, context 32768", 1, 32768, 32},
-                            {"64 requests x 32 rows, context 2048", 64, 2048, 32},
-                            {"64 requests x 128 rows, context 256", 64, 256, 128},
-                            {"1 request x 1024 rows, no context", 1, 0, 1024},
-                            {"1 request x 4096 rows, no context", 1, 0, 4096}})
-    print_time(w, keys, values);
+  int number = 0;
+  for (const Workload& w : workloads)
+    if (only < 0 || only == number++) print_time(w, keys, values);
 }
 
 }  // namespace diffulex_gpu
