@@ -83,11 +83,14 @@ test-gpu: setup
 
 # compute-sanitizer over the engine's tests on a device. For races without recorded steps: with them it takes more memory than
 # machines have.
+SANITIZED_TARGETS := diffulex_api_tests diffulex_gpu_attention_test
 WATCHED := Engine.CommittedTextOnlyGrows:Engine.EventsAddUp:Engine.OutputsDoNotDependOnDeviceSteps:Engine.PrefixCaching*:Engine.Abort*:Engine.SeedsReproduce*:Engine.ThreadModeServesManyThreads:*BatchedTokens*
-RACED := Engine.CommittedTextOnlyGrows:Engine.PrefixCaching*:Engine.AbortKeeps*:Engine.SeedsReproduce*
+RACED := Engine.PrefixCaching*:Engine.AbortKeeps*
 sanitize-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
-	@cmake --build --preset release -j$(JOBS) --target diffulex_api_tests
+	@cmake --build --preset release -j$(JOBS) --target $(SANITIZED_TARGETS)
+	@compute-sanitizer --tool memcheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
+	@compute-sanitizer --tool racecheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
 	@DIFFULEX_TEST_DEVICE=cuda:0 compute-sanitizer --tool memcheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(WATCHED)'
 	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED)'
 

@@ -44,11 +44,15 @@ __device__ inline ItemView view_item(const AttentionArgs& args, int item_index, 
   return v;
 }
 
-// Element where vector v begins in queries and out.
-__device__ inline int64_t vector_element(const AttentionArgs& args, const ItemView& view, int v) {
-  const int row = v / view.group;
+// Element where vector v begins in queries and out. row: v / group.
+__device__ inline int64_t vector_element(const AttentionArgs& args, const ItemView& view, int v,
+                                         int row) {
   return (view.first_head + static_cast<int64_t>(row) * args.heads + (v - row * view.group)) *
          args.kv.dim;
+}
+
+__device__ inline int64_t vector_element(const AttentionArgs& args, const ItemView& view, int v) {
+  return vector_element(args, view, v, v / view.group);
 }
 
 __device__ inline decide::KeyRange row_range(const AttentionArgs& args, const ItemView& view,

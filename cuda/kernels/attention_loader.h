@@ -1,5 +1,5 @@
-// The loading warpgroup: finds what rows see and brings it, queries included, to shared memory. Its
-// warps know of each other only through the barriers of the rings.
+// The loading warpgroup: finds what rows see and brings it, queries included, to shared memory.
+// Each of its warps finds every fourth job, ahead of time; all load a part of every tile.
 #pragma once
 
 #include "cuda/kernels/attention_ring.h"
@@ -11,94 +11,101 @@ template <class S>
 class AttentionLoader {
  public:
   __device__ AttentionLoader(const AttentionArgs& args, const RingGrid& grid, RingShared<S>& shared)
-      : args_(args), grid_(grid), shared_(shared), warp_(warp_id() - kComputingWarps) {}
+      : args_(args),
+        grid_(grid),
+        shared_(shared),
+        warp_(warp_id() - kComputingWarps),
+        row_(lane_id() / 8),
+        chunk_(lane_id() % 8) {}
 
   __device__ void run() {
-    bool waited = false;
-    for (int block = static_cast<int>(blockIdx.x); block < grid_.blocks;
-         block += static_cast<int>(gridDim.x)) {
-      const BlockIndex index = block_index(args_, grid_.chunks, block);
-      const ItemView view = view_item(args_, index.item, index.head);
-      const int begin = index.chunk * S::kVectors, count = min(view.vectors - begin, S::kVectors);
-      if (count <= 0) continue;
-      const ItemKeys keys = keys_of(view);
-      post(view, keys, begin, count);
-      if (!waited) wait_for_kernel_before(), waited = true;
-      load(view, keys, begin, count);
+    const int jobs = grid_.jobs();
+    if (warp_ < jobs) find(warp_);
+    wait_for_kernel_before();
+    RingTurn<S::kJobs> turn;
+    for (int n = 0; n < jobs; ++n, turn.next()) {
+      wait_barrier(shared_.job_full[turn.place], turn.parity);
+      load(shared_.jobs[turn.place]);
+      if (n % kLoadingWarps == warp_ && n + kLoadingWarps < jobs) find(n + kLoadingWarps);
     }
-    if (!waited) wait_for_kernel_before();
-    RingJob& last = take_job();
-    if (warp_ == 0 && lane_id() == 0) last.count = 0;
-    arrive_as_warp(shared_.job_full[job_.place]);
   }
 
  private:
-  // item_keys() by one warp.
-  __device__ ItemKeys keys_of(const ItemView& view) const {
-    const int rows = view.vectors / view.group;
-    int32_t begin = INT32_MAX, end = 0, all_begin = 0, all_end = INT32_MAX;
-    for (int r = lane_id(); r < rows; r += 32) {
-      const decide::KeyRange range = row_range(args_, view, r);
-      all_begin = max(all_begin, range.begin), all_end = min(all_end, range.end);
-      if (range.begin < range.end) begin = min(begin, range.begin), end = max(end, range.end);
+  // Writes the block's job number n.
+  __device__ void find(int n) const {
+    const int block = static_cast<int>(blockIdx.x) + n * static_cast<int>(gridDim.x);
+    const BlockIndex index = block_index(args_, grid_.chunks, block);
+    const ItemView view = view_item(args_, index.item, index.head);
+    const int begin = index.chunk * S::kVectors;
+    const int count = max(0, min(view.vectors - begin, S::kVectors));
+    const int place = n % S::kJobs;
+    wait_barrier(shared_.job_empty[place], static_cast<uint32_t>(n / S::kJobs + 1) % 2);
+    RingJob& job = shared_.jobs[place];
+    const ItemKeys keys = find_ranges(view, begin, count, job);
+    if (lane_id() == 0) job.view = view, job.item = keys, job.begin = begin, job.count = count;
+    arrive_as_warp(shared_.job_full[place]);
+  }
+
+  // What item_keys() finds for a whole item.
+  __device__ ItemKeys find_ranges(const ItemView& view, int begin, int count, RingJob& job) const {
+    ItemKeys keys{INT32_MAX, 0, 0, INT32_MAX, 0, 0};
+#pragma unroll 2
+    for (int v = lane_id(); v < S::kVectors; v += 32) {
+      if (v >= count) continue;
+      const decide::KeyRange range = row_range(args_, view, grid_.group.quotient(begin + v));
+      job.ranges[v] = {range.begin, range.end};
+      keys.all_begin = max(keys.all_begin, range.begin);
+      keys.all_end = min(keys.all_end, range.end);
+      keys.hole_begin = range.hole_begin, keys.hole_end = range.hole_end;
+      if (range.begin >= range.end) continue;
+      keys.begin = min(keys.begin, range.begin), keys.end = max(keys.end, range.end);
     }
-    begin = __reduce_min_sync(~0u, begin), end = __reduce_max_sync(~0u, end);
-    all_begin = __reduce_max_sync(~0u, all_begin), all_end = __reduce_min_sync(~0u, all_end);
-    const decide::KeyRange first = row_range(args_, view, 0);
-    const bool none = begin >= end;
-    return {none ? 0 : begin, none ? 0 : end, all_begin, all_end, first.hole_begin, first.hole_end};
+    keys.begin = __reduce_min_sync(~0u, keys.begin), keys.end = __reduce_max_sync(~0u, keys.end);
+    keys.all_begin = __reduce_max_sync(~0u, keys.all_begin);
+    keys.all_end = __reduce_min_sync(~0u, keys.all_end);
+    if (keys.begin >= keys.end) keys.begin = 0, keys.end = 0;
+    return keys;  // lane 0 has the hole, if any lane has
   }
 
-  __device__ RingJob& take_job() {
-    wait_barrier(shared_.job_empty[job_.place], job_.parity ^ 1);
-    return shared_.jobs[job_.place];
-  }
-
-  __device__ void post(const ItemView& view, const ItemKeys& keys, int begin, int count) {
-    RingJob& job = take_job();
-    if (warp_ == 0 && lane_id() == 0)
-      job.view = view, job.item = keys, job.begin = begin, job.count = count;
-    for (int v = warp_ * 32 + lane_id(); v < S::kVectors; v += kLoadingWarps * 32) {
-      int2 range{0, 0};
-      if (v < count) {
-        const decide::KeyRange seen = row_range(args_, view, (begin + v) / view.group);
-        range = {seen.begin, seen.end};
-      }
-      job.ranges[v] = range;
-    }
-    arrive_as_warp(shared_.job_full[job_.place]);
-    job_.next();
-  }
-
-  __device__ void load(const ItemView& view, const ItemKeys& keys, int begin, int count) {
-    int32_t at = keys.next_tile(keys.begin / S::kKeys * S::kKeys, S::kKeys);
-    if (at >= keys.end) return;
+  // The queries and all tiles of a job.
+  __device__ void load(const RingJob& job) {
+    const ItemKeys keys = job.item;
+    int32_t at = first_tile<S>(keys);
+    if (job.count == 0 || at >= keys.end) return;
+    const ItemView view = job.view;
+    int32_t page = page_of(view, keys, at);
     wait_barrier(shared_.queries_empty, queries_parity_ ^ 1);
     queries_parity_ ^= 1;
-    load_queries(view, begin, count);
-    int32_t page = page_of(view, keys, at);
+    load_queries(view, job.begin, job.count);
     while (at < keys.end) {
-      const int32_t next = keys.next_tile(at + S::kKeys, S::kKeys);
+      const int32_t next = tile_behind<S>(keys, at);
       const int32_t next_page = next < keys.end ? page_of(view, keys, next) : 0;
       load_tile(place_of(view, keys, at, page));
       at = next, page = next_page;
     }
-    // The next job may have to wait for the end of this one, so nothing of it is held back.
-    wait_copies<0>();
-    while (unpublished_ > 0) publish();
   }
 
+  // A warp copies four lines at a time, 128 bytes of each; a lane 16 bytes of line row_, whose
+  // chunks are chunk_, chunk_ + 8 and so on.
+  static constexpr int kAtOnce = 4, kPasses = S::kDim / 64;
+  __device__ bool has_column(int pass) const { return chunk_ + 8 * pass < args_.kv.dim / 8; }
+
   __device__ void load_queries(const ItemView& view, int begin, int count) const {
-    constexpr int kChunks = S::kDim / 8, kAtOnce = 32 / kChunks;
-    const int chunk = lane_id() % kChunks, line = lane_id() / kChunks;
-    const bool column = chunk < args_.kv.dim / 8;
-#pragma unroll 4
-    for (int v = warp_ * kAtOnce + line; v < S::kVectors; v += kLoadingWarps * kAtOnce) {
-      const bool valid = v < count && column;
+    constexpr int kWarpVectors = S::kVectors / kLoadingWarps;
+    static_assert(kWarpVectors == 32);
+    const int first = warp_ * kWarpVectors, own = begin + first + lane_id();
+    const int64_t element =
+        first + lane_id() < count ? vector_element(args_, view, own, grid_.group.quotient(own)) : 0;
+#pragma unroll 2
+    for (int v = 0; v < kWarpVectors; v += kAtOnce) {
       const uint16_t* const from = static_cast<const uint16_t*>(args_.queries) +
-                                   (valid ? vector_element(args_, view, begin + v) : 0);
-      copy_async(shared_address(shared_.queries + v * S::kLine + chunk * 8),
-                 valid ? from + chunk * 8 : from, valid ? 16 : 0);
+                                   __shfl_sync(~0u, element, v + row_) + chunk_ * 8;
+      const uint32_t to =
+          shared_address(shared_.queries + (first + v + row_) * S::kLine + chunk_ * 8);
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass)
+        copy_async(to + static_cast<uint32_t>(pass) * 128, from + pass * 64,
+                   first + v + row_ < count && has_column(pass) ? 16 : 0);
     }
   }
 
@@ -124,65 +131,51 @@ class AttentionLoader {
     return (base + static_cast<uint64_t>(found.element) * 2) | kSeen | (found.cached ? kCached : 0);
   }
 
-  // Copies are kBehind tiles ahead of their publication.
-  static constexpr int kBehind = 2;
-  static_assert(S::kStages - kBehind >= 2);  // the computing ones hold a tile and wait for the next
   __device__ void load_tile(uint64_t place) {
     wait_barrier(shared_.empty[tile_.place], tile_.parity ^ 1);
     copy_lines(place, shared_address(shared_.keys[tile_.place]),
                shared_address(shared_.values[tile_.place]));
-    commit_copies();
+    arrive_behind_copies(shared_.full[tile_.place]);
     tile_.next();
-    if (++unpublished_ > kBehind) {
-      wait_copies<kBehind>();
-      publish();
-    }
   }
 
   // place: of the lane's key. Columns behind the head's dims become zeros: they are multiplied all
   // the same.
   __device__ void copy_lines(uint64_t place, uint32_t keys, uint32_t values) const {
-    constexpr int kChunks = S::kDim / 8, kAtOnce = 32 / kChunks;
-    const int chunk = lane_id() % kChunks, line = lane_id() / kChunks;
-    const bool column = chunk < args_.kv.dim / 8;
     const KeyValues& kv = args_.kv;
     const auto distance = [](const void* from, const void* to) {
       return reinterpret_cast<uint64_t>(to) - reinterpret_cast<uint64_t>(from);
     };
     const uint64_t cached = distance(kv.page_keys, kv.page_values);
     const uint64_t flight = distance(kv.flight_keys, kv.flight_values);
+    // Chunks are swizzled within a line by its number among eight, which is row_ or row_ + 4.
+    const auto even =
+        static_cast<uint32_t>((warp_ * kWarpKeys + row_) * 128 + (chunk_ ^ row_) * 16);
 #pragma unroll
-    for (int i = 0; i < kWarpKeys; i += kAtOnce) {
-      const uint64_t key = __shfl_sync(~0u, place, i + line);
-      const uint64_t from =
-          (key & ~uint64_t{15}) + (column ? static_cast<uint64_t>(chunk) * 16 : 0);
-      const int bytes = (key & kSeen) != 0 && column ? 16 : 0;
-      const int row = warp_ * kWarpKeys + i + line;
-      const auto to =
-          static_cast<uint32_t>(chunk / 8 * S::kColumn + row * 128 + (chunk % 8 ^ row % 8) * 16);
-      copy_async(keys + to, reinterpret_cast<const void*>(from), bytes);
-      copy_async(values + to,
-                 reinterpret_cast<const void*>(from + ((key & kCached) != 0 ? cached : flight)),
-                 bytes);
+    for (int k = 0; k < kWarpKeys; k += kAtOnce) {
+      const uint64_t known = __shfl_sync(~0u, place, k + row_);
+      const uint64_t key = (known & ~uint64_t{15}) + static_cast<uint64_t>(chunk_) * 16;
+      const uint64_t value = key + ((known & kCached) != 0 ? cached : flight);
+      const bool seen = (known & kSeen) != 0;
+#pragma unroll
+      for (int pass = 0; pass < kPasses; ++pass) {
+        const uint32_t to = (k / kAtOnce % 2 == 0 ? even : even ^ 64) +
+                            static_cast<uint32_t>(k * 128 + pass * S::kColumn);
+        const int bytes = seen && has_column(pass) ? 16 : 0;
+        const auto column = static_cast<uint64_t>(pass) * 128;
+        copy_async(keys + to, reinterpret_cast<const void*>(key + column), bytes);
+        copy_async(values + to, reinterpret_cast<const void*>(value + column), bytes);
+      }
     }
-  }
-
-  // The oldest tile whose copies have arrived.
-  __device__ void publish() {
-    publish_writes();
-    arrive_as_warp(shared_.full[published_.place]);
-    published_.next();
-    --unpublished_;
   }
 
   const AttentionArgs& args_;
   const RingGrid& grid_;
   RingShared<S>& shared_;
   const int warp_;
-  RingTurn<S::kStages> tile_, published_;
-  RingTurn<S::kJobs> job_;
+  const int row_, chunk_;
+  RingTurn<S::kStages> tile_;
   uint32_t queries_parity_ = 0;
-  int unpublished_ = 0;
 };
 
 }  // namespace diffulex::cuda

@@ -21,18 +21,19 @@ struct RingShape {
   static constexpr int kLine = dim + kPad;     // of queries, elements
   static constexpr int kColumn = kKeys * 128;  // bytes; 64 elements of every key, swizzled
   static constexpr int kTileBytes = dim / 64 * kColumn;
-  static constexpr int kStages = 4, kJobs = 2;
+  static constexpr int kStages = 5, kJobs = 2 * kLoadingWarps;
 };
 
-// What is to be done with the vectors [begin, begin + count) of an item.
+// The vectors [begin, begin + count) of an item; none where the item has no more.
 struct RingJob {
   ItemView view;
-  ItemKeys item;
-  int32_t begin, count;               // count 0: there is nothing more to do
+  ItemKeys item;  // of these vectors
+  int32_t begin, count;
   int2 ranges[kComputingWarps * 16];  // keys [x, y) that a vector sees, but for the hole
 };
 
-// full: written; empty: may be written again. Queries are full with the first tile of their job.
+// full: written, tiles by copies that each loading thread has begun; empty: may be written again.
+// Queries are full with the first tile of their job.
 template <class S>
 struct RingShared {
   alignas(1024) uint8_t keys[S::kStages][S::kTileBytes];
@@ -58,18 +59,34 @@ struct RingTurn {
 struct RingGrid {
   int chunks;  // of an item
   int blocks;  // of work; a block of the launch takes every gridDim.x-th
-  Divisor page_size;
+  Divisor page_size, group;
+
+  // Jobs of this block.
+  __device__ int jobs() const {
+    const auto first = static_cast<int>(blockIdx.x), step = static_cast<int>(gridDim.x);
+    return (blocks - first + step - 1) / step;
+  }
 };
+
+template <class S>
+__device__ inline int32_t first_tile(const ItemKeys& keys) {
+  return keys.next_tile(keys.begin / S::kKeys * S::kKeys, S::kKeys);
+}
+
+template <class S>
+__device__ inline int32_t tile_behind(const ItemKeys& keys, int32_t at) {
+  return keys.next_tile(at + S::kKeys, S::kKeys);
+}
 
 template <class S>
 __device__ inline void start_rings(RingShared<S>& shared) {
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::kStages; ++i) {
-      init_barrier(shared.full[i], kLoadingWarps);
+      init_barrier(shared.full[i], kLoadingWarps * 32);
       init_barrier(shared.empty[i], kComputingWarps);
     }
     for (int i = 0; i < S::kJobs; ++i) {
-      init_barrier(shared.job_full[i], kLoadingWarps);
+      init_barrier(shared.job_full[i], 1);
       init_barrier(shared.job_empty[i], kComputingWarps);
     }
     init_barrier(shared.queries_empty, kComputingWarps);

@@ -201,42 +201,63 @@ __device__ inline void mask_scores(const Memory& memory, int32_t at,
     }
 }
 
+// The largest score of both rows of a lane's four, which share them.
+template <int kEights>
+__device__ inline void find_tops(const float (&scores)[kEights][4], float (&top)[2]) {
+  float tops[4];  // two chains a row
+#pragma unroll
+  for (int e = 0; e < 4; ++e) tops[e] = scores[0][e];
+#pragma unroll
+  for (int j = 1; j < kEights; ++j)
+#pragma unroll
+    for (int e = 0; e < 4; ++e) tops[e] = fmaxf(tops[e], scores[j][e]);
+#pragma unroll
+  for (int h = 0; h < 2; ++h) top[h] = fmaxf(tops[2 * h], tops[2 * h + 1]);
+#pragma unroll
+  for (int lanes = 1; lanes <= 2; lanes *= 2)
+#pragma unroll
+    for (int h = 0; h < 2; ++h) top[h] = fmaxf(top[h], __shfl_xor_sync(~0u, top[h], lanes));
+}
+
+// Sums of 16 keys, then of these: another kernel has a warp for each.
+template <int kEights>
+__device__ inline float sum_weights(const float (&weights)[kEights][4], int h) {
+  float sums[kEights / 2];
+#pragma unroll
+  for (int g = 0; g < kEights / 2; ++g)
+    sums[g] = (weights[2 * g][2 * h] + weights[2 * g][2 * h + 1]) +
+              (weights[2 * g + 1][2 * h] + weights[2 * g + 1][2 * h + 1]);
+  float sum = sums[0] + sums[1];
+  if constexpr (kEights == 8) sum += sums[2] + sums[3];
+  return sum;
+}
+
 // Scores become weights under a new maximum. Returns what the sums so far fade by: that of the
-// weights has, the result is left to fade().
+// weights has, the result is left to fade(). Both rows of a lane go side by side, or each would
+// wait for its own last step.
 template <class S, int n>
 __device__ inline void soften(Accumulators<S>& acc, float scale2,
                               float (&scores)[n][S::kKeys / 8][4], float (&decay)[n][2]) {
 #pragma unroll
-  for (int t = 0; t < n; ++t)
+  for (int t = 0; t < n; ++t) {
+    float top[2], shift[2];
+    find_tops(scores[t], top);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      float top = -INFINITY;
-#pragma unroll
-      for (int j = 0; j < S::kKeys / 8; ++j)
-        top = fmaxf(top, fmaxf(scores[t][j][2 * h], scores[t][j][2 * h + 1]));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
-      top = fmaxf(top, __shfl_xor_sync(~0u, top, 2));
-      const float next = fmaxf(acc.top[t][h], top * scale2);
-      const float shift = next == -INFINITY ? 0.0f : next;  // nothing seen yet: weights are 0
-      decay[t][h] = fast_exp2(acc.top[t][h] - shift);
-#pragma unroll
-      for (int j = 0; j < S::kKeys / 8; ++j)
-#pragma unroll
-        for (int e = 0; e < 2; ++e) {
-          float& x = scores[t][j][2 * h + e];
-          x = fast_exp2(fmaf(x, scale2, -shift));
-        }
-      // Sums of 16 keys, then of these: another kernel has a warp for each.
-      float sums[S::kKeys / 16];
-#pragma unroll
-      for (int g = 0; g < S::kKeys / 16; ++g)
-        sums[g] = (scores[t][2 * g][2 * h] + scores[t][2 * g][2 * h + 1]) +
-                  (scores[t][2 * g + 1][2 * h] + scores[t][2 * g + 1][2 * h + 1]);
-      float sum = sums[0] + sums[1];
-      if constexpr (S::kKeys == 64) sum += sums[2] + sums[3];
-      acc.sum[t][h] = fmaf(acc.sum[t][h], decay[t][h], sum);
-      acc.top[t][h] = next;
+      top[h] = fmaxf(acc.top[t][h], top[h] * scale2);
+      shift[h] = top[h] == -INFINITY ? 0.0f : top[h];  // nothing seen yet: weights are 0
+      decay[t][h] = fast_exp2(acc.top[t][h] - shift[h]);
+      acc.top[t][h] = top[h];
     }
+#pragma unroll
+    for (int j = 0; j < S::kKeys / 8; ++j)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        scores[t][j][e] = fast_exp2(fmaf(scores[t][j][e], scale2, -shift[e / 2]));
+#pragma unroll
+    for (int h = 0; h < 2; ++h)
+      acc.sum[t][h] = fmaf(acc.sum[t][h], decay[t][h], sum_weights(scores[t], h));
+  }
 }
 
 template <class S, int n>

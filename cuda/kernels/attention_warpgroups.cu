@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(kRingThreads, 1)
     take_registers<kComputingRegisters, true>();
     Partial<S>* const carry =
         kCarry ? static_cast<Partial<S>*>(args.workspace) + blockIdx.x : nullptr;
-    AttentionComputer<S, kCarry>(args, carry, shared).run();
+    AttentionComputer<S, kCarry>(args, grid, carry, shared).run();
   } else {
     take_registers<kLoadingRegisters, false>();
     AttentionLoader<S>(args, grid, shared).run();
@@ -32,7 +32,7 @@ template <class S, bool kCarry>
 int launch_shape(const AttentionArgs& args, cudaStream_t stream) {
   const int chunks = item_chunks(args.heads, args.kv.kv_heads, S::kVectors);
   const RingGrid grid{chunks, args.item_count * args.kv.kv_heads * chunks,
-                      divisor(args.kv.page_size)};
+                      divisor(args.kv.page_size), divisor(args.heads / args.kv.kv_heads)};
   const int blocks = std::min(grid.blocks, args.multiprocessors);
   if (kCarry && args.workspace_bytes < sizeof(Partial<S>) * static_cast<size_t>(blocks))
     return static_cast<int>(cudaErrorInvalidValue);

@@ -68,8 +68,16 @@ __device__ inline void arrive_as_warp(Barrier& b) {
   if (threadIdx.x % 32 == 0) arrive(b);
 }
 
-// What the thread has written to shared memory becomes visible to products and bulk copies.
-__device__ inline void publish_writes() {
+// Arrives when the copies that the thread has begun (copy_async) are done.
+__device__ inline void arrive_behind_copies([[maybe_unused]] Barrier& b) {
+#if DIFFULEX_HOPPER
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&b))
+               : "memory");
+#endif
+}
+
+// What the thread has written to shared memory, or seen written, products and bulk copies see too.
+__device__ inline void share_with_products() {
 #if DIFFULEX_HOPPER
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 #endif
@@ -155,12 +163,6 @@ __device__ inline void copy_box_to_all([[maybe_unused]] void* to, [[maybe_unused
 __device__ inline uint64_t matrix_descriptor(const void* matrix) {
   return uint64_t{(shared_address(matrix) & 0x3FFFF) >> 4} | uint64_t{1} << 16 |
          uint64_t{1024 >> 4} << 32 | uint64_t{1} << 62;
-}
-
-// Such a matrix, [k, n] in columns of 64 that are so many bytes apart, as a right side [n, k].
-__device__ inline uint64_t transposed_descriptor(const void* matrix, uint32_t column_bytes) {
-  return (matrix_descriptor(matrix) & ~(uint64_t{0x3FFF} << 16)) | uint64_t{column_bytes >> 4}
-                                                                       << 16;
 }
 
 // The counterpart of load_transposed().

@@ -68,6 +68,21 @@ __device__ inline void multiply_registers([[maybe_unused]] float (&d)[16][4],
 #endif
 }
 
+// The two words of a matrix_descriptor() apart, so that places in a matrix are found by adding to
+// one. of_columns: of a matrix [k, n] in columns of 64 that are so many bytes apart, as a
+// kTransposed right side.
+struct MatrixPlace {
+  uint32_t low, high;
+
+  __device__ explicit MatrixPlace(const void* matrix, uint32_t of_columns = 0)
+      : low(static_cast<uint32_t>(matrix_descriptor(matrix)) +
+            (of_columns == 0 ? 0 : (of_columns / 16 - 1) << 16)),
+        high(static_cast<uint32_t>(matrix_descriptor(matrix) >> 32)) {}
+  __device__ uint64_t behind(uint32_t bytes) const {
+    return uint64_t{high} << 32 | (low + bytes / 16);
+  }
+};
+
 // Registers of products in flight stay where they are: nothing that is computed with them moves
 // across.
 template <int n>
