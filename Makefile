@@ -81,18 +81,20 @@ test-gpu: setup
 	@build/release/cuda/diffulex_gpu_device_test models/tiny-sdar
 	@DIFFULEX_TEST_DEVICE=cuda:0 build/release/tests/diffulex_api_tests --gtest_brief=1
 
-# compute-sanitizer over the engine's tests on a device. For races without recorded steps: with them it takes more memory than
-# machines have.
+# compute-sanitizer over the engine's tests on a device. For races without recorded steps, and where tests take many of them in
+# small ones: it keeps what it sees, and took 126 GB for one test. It does not follow copies whose end a barrier counts
+# (cp.async.mbarrier.arrive), so attention by warpgroups is looked at for memory alone.
 SANITIZED_TARGETS := diffulex_api_tests diffulex_gpu_attention_test
 WATCHED := Engine.CommittedTextOnlyGrows:Engine.EventsAddUp:Engine.OutputsDoNotDependOnDeviceSteps:Engine.PrefixCaching*:Engine.Abort*:Engine.SeedsReproduce*:Engine.ThreadModeServesManyThreads:*BatchedTokens*
 RACED := Engine.PrefixCaching*:Engine.AbortKeeps*
+RACED_SMALL := Engine.CommittedTextOnlyGrows
 sanitize-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
 	@cmake --build --preset release -j$(JOBS) --target $(SANITIZED_TARGETS)
 	@compute-sanitizer --tool memcheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
-	@compute-sanitizer --tool racecheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
 	@DIFFULEX_TEST_DEVICE=cuda:0 compute-sanitizer --tool memcheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(WATCHED)'
 	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED)'
+	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false,device_steps=1,max_requests=2,max_batched_tokens=128 compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED_SMALL)'
 
 # Steps and first tokens beside their floors: a table, and JSON in build/bench-gpu.json. With libcupti.so.13 in the
 # loader's path it also tells kernels apart. BENCH_GPU takes options, e.g. BENCH_GPU="--cases 1.7b:32x4x16 --no-trace".

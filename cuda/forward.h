@@ -40,6 +40,8 @@ class Forward {
 
   static MemoryPlan plan(const ArchSpec& arch, const BackendConfig& config);
   static int item_rows(const ArchSpec& arch);
+  // Parts of k of an own product of the matrix [n, k].
+  static int splits(int64_t n, int64_t k, bool invariant, int multiprocessors);
   // Attention items of a step at most.
   static int32_t max_items(const ArchSpec& arch, const BackendConfig& config);
   int32_t max_items() const { return max_items(arch_, config_); }

@@ -42,7 +42,8 @@ CUtensorMap ForwardOps::input_map(const DeviceMemory& x, int64_t k) const {
 }
 
 ProductParts ForwardOps::project_parts(const DeviceMemory& x, const void* w, int64_t n, int64_t k) {
-  const int rows = f_.step_.shape.rows, splits = product_splits(n, k, f_.multiprocessors_);
+  const int rows = f_.step_.shape.rows;
+  const int splits = Forward::splits(n, k, f_.config_.batch_invariant, f_.multiprocessors_);
   const ProductArgs args{map_matrix(w, n, k, kProductColumns),
                          input_map(x, k),
                          rows,
