@@ -82,9 +82,8 @@ test-gpu: setup
 	@DIFFULEX_TEST_DEVICE=cuda:0 build/release/tests/diffulex_api_tests --gtest_brief=1
 
 # compute-sanitizer over the engine's tests on a device. For races without recorded steps, and where tests take many of them in
-# small ones: it keeps what it sees, and took 126 GB for one test. It does not follow copies whose end a barrier counts
-# (cp.async.mbarrier.arrive), so attention by warpgroups is looked at for memory alone.
-SANITIZED_TARGETS := diffulex_api_tests diffulex_gpu_attention_test
+# small ones: it keeps what it sees, and took 126 GB for one test.
+SANITIZED_TARGETS := diffulex_api_tests diffulex_gpu_attention_test diffulex_gpu_rotated_test
 WATCHED := Engine.CommittedTextOnlyGrows:Engine.EventsAddUp:Engine.OutputsDoNotDependOnDeviceSteps:Engine.PrefixCaching*:Engine.Abort*:Engine.SeedsReproduce*:Engine.ThreadModeServesManyThreads:*BatchedTokens*
 RACED := Engine.PrefixCaching*:Engine.AbortKeeps*
 RACED_SMALL := Engine.CommittedTextOnlyGrows
@@ -92,6 +91,8 @@ sanitize-gpu: setup
 	@cmake --preset release --log-level=WARNING -DDIFFULEX_CUDA=ON
 	@cmake --build --preset release -j$(JOBS) --target $(SANITIZED_TARGETS)
 	@compute-sanitizer --tool memcheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
+	@compute-sanitizer --tool racecheck --error-exitcode 9 build/release/cuda/diffulex_gpu_attention_test warpgroups
+	@compute-sanitizer --tool racecheck --error-exitcode 9 build/release/cuda/diffulex_gpu_rotated_test
 	@DIFFULEX_TEST_DEVICE=cuda:0 compute-sanitizer --tool memcheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(WATCHED)'
 	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED)'
 	@DIFFULEX_TEST_DEVICE=cuda:0 DIFFULEX_TEST_OPTIONS=cuda_graphs=false,device_steps=1,max_requests=2,max_batched_tokens=128 compute-sanitizer --tool racecheck --error-exitcode 9 build/release/tests/diffulex_api_tests --gtest_brief=1 --gtest_filter='$(RACED_SMALL)'

@@ -26,7 +26,7 @@ class AttentionComputer {
         work(job);
       else if (job.count > 0)
         pass(job);
-      arrive_as_warp(shared_.job_empty[turn.place]);
+      arrive(shared_.job_empty[turn.place]);
     }
   }
 
@@ -37,7 +37,7 @@ class AttentionComputer {
     for (int32_t at = first_tile<S>(job.item); at < job.item.end;
          at = tile_behind<S>(job.item, at)) {
       wait_full();
-      if (first) arrive_as_warp(shared_.queries_empty), first = false;
+      if (first) arrive(shared_.queries_empty), first = false;
       release(tile_.place);
       tile_.next();
     }
@@ -80,7 +80,7 @@ class AttentionComputer {
 #pragma unroll
     for (int d = 0; d < S::kDim / 16; ++d)
       load_matrices(queries_[d], from + static_cast<uint32_t>(d) * 32);
-    arrive_as_warp(shared_.queries_empty);
+    arrive(shared_.queries_empty);
   }
 
   // The tiles from `at` on that begin below `end`; returns the one behind them.

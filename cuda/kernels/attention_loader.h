@@ -43,7 +43,7 @@ class AttentionLoader {
     RingJob& job = shared_.jobs[place];
     const ItemKeys keys = find_ranges(view, begin, count, job);
     if (lane_id() == 0) job.view = view, job.item = keys, job.begin = begin, job.count = count;
-    arrive_as_warp(shared_.job_full[place]);
+    arrive(shared_.job_full[place]);
   }
 
   // What item_keys() finds for a whole item.

@@ -33,7 +33,8 @@ struct RingJob {
 };
 
 // full: written, tiles by copies that each loading thread has begun; empty: may be written again.
-// Queries are full with the first tile of their job.
+// Queries are full with the first tile of their job. What threads themselves read or write every
+// one of them arrives for; what products read, a warp.
 template <class S>
 struct RingShared {
   alignas(1024) uint8_t keys[S::kStages][S::kTileBytes];
@@ -86,10 +87,10 @@ __device__ inline void start_rings(RingShared<S>& shared) {
       init_barrier(shared.empty[i], kComputingWarps);
     }
     for (int i = 0; i < S::kJobs; ++i) {
-      init_barrier(shared.job_full[i], 1);
-      init_barrier(shared.job_empty[i], kComputingWarps);
+      init_barrier(shared.job_full[i], 32);
+      init_barrier(shared.job_empty[i], S::kComputing);
     }
-    init_barrier(shared.queries_empty, kComputingWarps);
+    init_barrier(shared.queries_empty, S::kComputing);
   }
   __syncthreads();
 }
