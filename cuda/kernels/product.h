@@ -20,8 +20,8 @@ inline constexpr int kProductColumns = 64;  // of y, that one warpgroup computes
 inline constexpr int kMaxSplits = 8;
 inline constexpr int kOneTileRows = 128;  // so many rows at most are in one tile
 
-// Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors: what
-// makes products of few rows fast. Each part of many rows is much to write and to read.
+// Parts of k whose sums are added by the reader, for a matrix [n, k] on so many multiprocessors:
+// what makes products of few rows fast. Each part of many rows is much to write and to read.
 int product_splits(int64_t n, int64_t k, int multiprocessors);
 
 struct ProductArgs {
