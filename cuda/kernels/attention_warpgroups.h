@@ -6,7 +6,7 @@
 
 namespace diffulex::cuda {
 
-// Whether a launch is for it. parts: of keys.
+// Whether a launch's items have vectors enough for it.
 bool attention_fills_warpgroups(const AttentionArgs& args);
 
 // args.workspace: one Partial for every multiprocessor if a request may have several parts of keys.
