@@ -53,6 +53,9 @@ int attention_item_rows(int heads, int kv_heads);
 size_t attention_workspace_bytes(DType dtype, int heads, int kv_heads, int dim, int max_items,
                                  int max_keys);
 
+// Whether such a launch in bf16 takes the kernel of attention_warpgroups.h. Results do not tell.
+bool attention_by_warpgroups(const AttentionArgs& args);
+
 // Which keys row `position` of a request sees: decide::visible_keys. Results depend neither on the
 // page size nor on where a key is: tiles of keys begin at multiples of a constant. Returns a
 // cudaError_t; sizes it cannot compute give cudaErrorInvalidValue.

@@ -245,7 +245,7 @@ cudaError_t launch(const AttentionArgs& args, cudaStream_t stream) {
   if (attention_is_narrow(args, blocks, parts))
     return static_cast<cudaError_t>(launch_attention_narrow(args, parts, stream));
   if (args.workspace_bytes < workspace<S>(blocks, parts)) return cudaErrorInvalidValue;
-  if (!is_split(blocks, parts) && attention_fills_warpgroups(args))
+  if (attention_by_warpgroups(args))
     return static_cast<cudaError_t>(launch_attention_warpgroups(args, parts > 1, stream));
   const Grid grid{item_chunks(args.heads, kv_heads, S::kVectors), divisor(args.kv.page_size),
                   is_split(blocks, parts) ? parts : 1, args.workspace};
@@ -278,6 +278,15 @@ size_t attention_workspace_bf16(int heads, int kv_heads, int dim, int max_items,
     const int blocks = blocks_of<S>(heads, kv_heads, max_items), parts = parts_of(max_keys);
     return std::max(workspace<S>(blocks, parts),
                     attention_workspace_narrow(blocks, heads, kv_heads, dim, max_items, parts));
+  });
+}
+
+bool attention_by_warpgroups(const AttentionArgs& args) {
+  return with_shape(args.kv.dim, [&]<class S>(S) {
+    const int blocks = blocks_of<S>(args.heads, args.kv.kv_heads, args.item_count);
+    const int parts = parts_of(args.max_keys);
+    return !attention_is_narrow(args, blocks, parts) && !is_split(blocks, parts) &&
+           attention_fills_warpgroups(args);
   });
 }
 

@@ -68,6 +68,19 @@ struct ItemKeys {
   int32_t all_begin, all_end;
   int32_t hole_begin, hole_end;
 
+  // How including rows begins.
+  __device__ static ItemKeys of_no_rows() { return {INT32_MAX, 0, 0, INT32_MAX, 0, 0}; }
+  // All but the hole.
+  __device__ void include(const decide::KeyRange& row) {
+    all_begin = max(all_begin, row.begin), all_end = min(all_end, row.end);
+    if (row.begin < row.end) begin = min(begin, row.begin), end = max(end, row.end);
+  }
+  // What the warp's lanes have included together.
+  __device__ void join_lanes() {
+    begin = __reduce_min_sync(~0u, begin), end = __reduce_max_sync(~0u, end);
+    all_begin = __reduce_max_sync(~0u, all_begin), all_end = __reduce_min_sync(~0u, all_end);
+  }
+
   __device__ bool visible(int32_t position) const {
     return position >= begin && position < end && !(position >= hole_begin && position < hole_end);
   }
@@ -88,19 +101,15 @@ __device__ inline ItemKeys item_keys(const AttentionArgs& args, const ItemView& 
   const int rows = view.vectors / view.group;
   if (threadIdx.x == 0) shared[0] = INT32_MAX, shared[1] = 0, shared[2] = 0, shared[3] = INT32_MAX;
   __syncthreads();
-  int32_t begin = INT32_MAX, end = 0, all_begin = 0, all_end = INT32_MAX;
-  for (int r = static_cast<int>(threadIdx.x); r < rows; r += static_cast<int>(blockDim.x)) {
-    const decide::KeyRange range = row_range(args, view, r);
-    all_begin = max(all_begin, range.begin), all_end = min(all_end, range.end);
-    if (range.begin < range.end) begin = min(begin, range.begin), end = max(end, range.end);
-  }
-  begin = __reduce_min_sync(~0u, begin), end = __reduce_max_sync(~0u, end);
-  all_begin = __reduce_max_sync(~0u, all_begin), all_end = __reduce_min_sync(~0u, all_end);
+  ItemKeys keys = ItemKeys::of_no_rows();
+  for (int r = static_cast<int>(threadIdx.x); r < rows; r += static_cast<int>(blockDim.x))
+    keys.include(row_range(args, view, r));
+  keys.join_lanes();
   if (threadIdx.x % 32 == 0 && static_cast<int>(threadIdx.x) < rows) {
-    atomicMin(shared + 0, begin);
-    atomicMax(shared + 1, end);
-    atomicMax(shared + 2, all_begin);
-    atomicMin(shared + 3, all_end);
+    atomicMin(shared + 0, keys.begin);
+    atomicMax(shared + 1, keys.end);
+    atomicMax(shared + 2, keys.all_begin);
+    atomicMin(shared + 3, keys.all_end);
   }
   __syncthreads();
   const decide::KeyRange first = row_range(args, view, 0);

@@ -48,21 +48,16 @@ class AttentionLoader {
 
   // What item_keys() finds for a whole item.
   __device__ ItemKeys find_ranges(const ItemView& view, int begin, int count, RingJob& job) const {
-    ItemKeys keys{INT32_MAX, 0, 0, INT32_MAX, 0, 0};
+    ItemKeys keys = ItemKeys::of_no_rows();
 #pragma unroll 2
     for (int v = lane_id(); v < S::kVectors; v += 32) {
       if (v >= count) continue;
       const decide::KeyRange range = row_range(args_, view, grid_.group.quotient(begin + v));
       job.ranges[v] = {range.begin, range.end};
-      keys.all_begin = max(keys.all_begin, range.begin);
-      keys.all_end = min(keys.all_end, range.end);
+      keys.include(range);
       keys.hole_begin = range.hole_begin, keys.hole_end = range.hole_end;
-      if (range.begin >= range.end) continue;
-      keys.begin = min(keys.begin, range.begin), keys.end = max(keys.end, range.end);
     }
-    keys.begin = __reduce_min_sync(~0u, keys.begin), keys.end = __reduce_max_sync(~0u, keys.end);
-    keys.all_begin = __reduce_max_sync(~0u, keys.all_begin);
-    keys.all_end = __reduce_min_sync(~0u, keys.all_end);
+    keys.join_lanes();
     if (keys.begin >= keys.end) keys.begin = 0, keys.end = 0;
     return keys;  // lane 0 has the hole, if any lane has
   }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "byte_tokenizer.h"
 #include "diffulex.h"
 #include "failing_allocator.h"
 #include "safetensors_file.h"
@@ -38,23 +39,6 @@ TestTensor tensor(const std::string& name, std::vector<int64_t> shape, float aro
     data.append(reinterpret_cast<const char*>(&value), sizeof(value));
   }
   return {name, "F32", std::move(shape), std::move(data)};
-}
-
-json byte_vocabulary() {
-  json vocabulary;
-  int next = 256;  // bytes that are no printable character are spelt behind the Latin ones
-  for (int byte = 0; byte < 256; ++byte) {
-    const bool printable = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
-    const int code = printable ? byte : next++;
-    std::string spelt;
-    if (code < 128) {
-      spelt = static_cast<char>(code);
-    } else {
-      spelt = {static_cast<char>(0xC0 | code >> 6), static_cast<char>(0x80 | (code & 63))};
-    }
-    vocabulary[spelt] = byte;
-  }
-  return vocabulary;
 }
 
 void write_checkpoint(const std::string& dir) {
@@ -96,17 +80,8 @@ void write_checkpoint(const std::string& dir) {
                        {"eos_token_id", 256},
                        {"torch_dtype", "float32"}};
   diffulex::testing::write_file(dir + "/config.json", config.dump());
-  const json level = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
-  const json tokenizer = {{"added_tokens", json::array()},
-                          {"normalizer", nullptr},
-                          {"pre_tokenizer", level},
-                          {"decoder", {{"type", "ByteLevel"}}},
-                          {"model",
-                           {{"type", "BPE"},
-                            {"ignore_merges", false},
-                            {"vocab", byte_vocabulary()},
-                            {"merges", json::array()}}}};
-  diffulex::testing::write_file(dir + "/tokenizer.json", tokenizer.dump());
+  diffulex::testing::write_file(dir + "/tokenizer.json",
+                                diffulex::testing::byte_tokenizer(json::array()).dump());
 }
 
 // ---- the run

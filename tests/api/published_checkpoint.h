@@ -5,6 +5,7 @@
 #include <map>
 #include <string>
 
+#include "byte_tokenizer.h"
 #include "errors_checkpoint.h"
 
 namespace diffulex_tests::errors {
@@ -48,32 +49,11 @@ class PublishedCheckpoint {
  private:
   // Bytes as tokens of their own, then the special ones.
   static nlohmann::json byte_tokenizer() {
-    nlohmann::json vocabulary;
-    int next = 256;  // bytes that are no printable character are spelt behind the Latin ones
-    for (int byte = 0; byte < 256; ++byte) {
-      const bool printable = (byte > 32 && byte < 127) || (byte > 160 && byte != 173);
-      const int code = printable ? byte : next++;
-      std::string spelt;
-      if (code < 128) {
-        spelt.push_back(static_cast<char>(code));
-      } else {
-        spelt.push_back(static_cast<char>(0xC0 | code >> 6));
-        spelt.push_back(static_cast<char>(0x80 | (code & 63)));
-      }
-      vocabulary[spelt] = byte;
-    }
     nlohmann::json added;
     int id = 256;
     for (const char* text : {"<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|MASK|>"})
       added.push_back({{"id", id++}, {"content", text}, {"special", true}});
-    const nlohmann::json bytes = {
-        {"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
-    return {
-        {"added_tokens", added},
-        {"normalizer", nullptr},
-        {"pre_tokenizer", bytes},
-        {"decoder", {{"type", "ByteLevel"}}},
-        {"model", {{"type", "BPE"}, {"vocab", vocabulary}, {"merges", nlohmann::json::array()}}}};
+    return diffulex::testing::byte_tokenizer(added);
   }
 };
 

@@ -244,8 +244,10 @@ inline int warpgroup_multiprocessors() {
   return major == 9 ? count : 0;
 }
 
-// Outputs of all rows of the step, NaN where the kernel did not write.
-inline Elements run(const Batch& b, int multiprocessors = warpgroup_multiprocessors()) {
+// Outputs of all rows of the step, NaN where the kernel did not write. by_warpgroups: which kernel
+// that was.
+inline Elements run(const Batch& b, int multiprocessors = warpgroup_multiprocessors(),
+                    bool* by_warpgroups = nullptr) {
   const Layout l(b);
   const std::vector<diffulex::AttentionItem> items = items_of(b);
   const DeviceArray<uint8_t> pk(l.page_keys.bytes()), pv(l.page_values.bytes()),
@@ -270,6 +272,7 @@ inline Elements run(const Batch& b, int multiprocessors = warpgroup_multiprocess
   args.rows = l.rows;
   args.multiprocessors = multiprocessors;
   for (const Request& r : b.requests) args.max_keys = std::max(args.max_keys, r.context + r.tokens);
+  if (by_warpgroups != nullptr) *by_warpgroups = diffulex::cuda::attention_by_warpgroups(args);
   args.workspace_bytes = workspace_bytes(b, args.item_count, args.max_keys);
   const DeviceArray<uint8_t> workspace(std::vector<uint8_t>(args.workspace_bytes, uint8_t{0xff}));
   args.workspace = workspace.get();

@@ -182,28 +182,37 @@ bool same_in_every_company(DType dtype, int dim, int window) {
   return ok;
 }
 
-// What warpgroups compute is what the portable kernel does, bit for bit. Enough requests for the
-// former; with several parts of keys, enough that the latter does not share them out.
+// With requests enough for warpgroups; with several parts of keys, enough that they are not shared
+// out to blocks of their own.
+Batch warpgroup_batch(std::mt19937_64& rng, int dim, int longest) {
+  Batch b = random_batch(rng, DType::kBF16, dim, longest);
+  b.kv_heads = 8, b.heads = 8 * (longest < 1000 ? pick(rng, {2, 3, 4, 7}) : pick(rng, {4, 7}));
+  while (b.requests.size() < 16) b.requests.push_back(random_request(rng, longest));
+  for (Request& r : b.requests) r.tokens = std::max(r.tokens, 64 + static_cast<int>(rng() % 90));
+  return b;
+}
+
+// What warpgroups compute is what the portable kernel does, bit for bit.
 bool same_by_warpgroups(int dim, int longest, uint64_t seed) {
   std::mt19937_64 rng(seed + static_cast<uint64_t>(dim + longest));
-  bool same = true;
+  bool same = true, taken = true;
   Errors worst;
   for (int round = 0; round < 3; ++round) {
-    Batch b = random_batch(rng, DType::kBF16, dim, longest);
-    b.kv_heads = 8, b.heads = 8 * (longest < 1000 ? pick(rng, {2, 3, 4, 7}) : pick(rng, {4, 7}));
-    while (b.requests.size() < 12) b.requests.push_back(random_request(rng, longest));
-    for (Request& r : b.requests) r.tokens = std::max(r.tokens, 64 + static_cast<int>(rng() % 90));
-    const Elements out = run(b), portable = run(b, 0);
+    const Batch b = warpgroup_batch(rng, dim, longest);
+    bool by_warpgroups = false, portable_by_them = false;
+    const Elements out = run(b, warpgroup_multiprocessors(), &by_warpgroups);
+    const Elements portable = run(b, 0, &portable_by_them);
+    taken = taken && by_warpgroups && !portable_by_them;
     same = same && out.bytes() == portable.bytes();
     check_coverage(b, out, worst);
     for (size_t r = 0; r < b.requests.size(); ++r)
       compare(b, r, static_cast<int>(rng() % 64), static_cast<int>(rng() % 16), out, worst);
   }
-  const bool ok = same && worst.complete && worst.untouched && worst.absolute < 1.2e-2;
-  std::printf("%s warpgroups dim %3d, context < %4d: %s the portable kernel, absolute %.1e%s%s\n",
+  const bool ok = same && taken && worst.complete && worst.untouched && worst.absolute < 1.2e-2;
+  std::printf("%s warpgroups dim %3d, context < %4d: %s the portable kernel, absolute %.1e%s%s%s\n",
               ok ? "ok    " : "FAILED", dim, longest, same ? "bits of" : "OTHER BITS than",
               worst.absolute, worst.untouched ? "" : ", wrote unused rows",
-              worst.complete ? "" : ", NaN");
+              worst.complete ? "" : ", NaN", taken ? "" : ", NOT BY WARPGROUPS");
   return ok;
 }
 
