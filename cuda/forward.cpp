@@ -118,8 +118,8 @@ struct Sizes {
 
 }  // namespace
 
-// Where results must not tell one row from thousands, both have as many: two cost few rows 4 to 10
-// % of a step and thousands 16; eight nothing and 70.
+// Where results must not tell one row from thousands, both have as many: few rows gain by more,
+// many rows have to store and read each.
 int Forward::splits(int64_t n, int64_t k, bool invariant, int multiprocessors) {
   const int splits = product_splits(n, k, multiprocessors);
   return invariant ? std::min(splits, 2) : splits;
